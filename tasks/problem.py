@@ -1,0 +1,174 @@
+"""The one typed description of what to predict: Prefect form, YAML file and command line at once.
+
+Flat on purpose: Prefect's form renders unions and nested models badly and does not run validators, so every rule that
+a form cannot show is checked again when the run starts, before anything costly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.contracts import EngineBudget, Target
+from tasks.errors import ConfigurationError
+
+BudgetName = Literal["demo", "nightly"]
+Engine = Literal["baseline", "linear", "h2o", "autokeras"]
+
+BUDGETS: dict[BudgetName, dict[str, int]] = {
+    "demo": {
+        "h2o_models": 10,
+        "h2o_seconds": 150,
+        "autokeras_trials": 5,
+        "autokeras_epochs": 60,
+        "autokeras_seconds": 150,
+    },
+    "nightly": {
+        "h2o_models": 20,
+        "h2o_seconds": 3600,
+        "autokeras_trials": 100,
+        "autokeras_epochs": 1000,
+        "autokeras_seconds": 3600,
+    },
+}
+
+
+def _field(default: Any, position: int, description: str, **bounds: Any) -> Any:
+    return Field(default, description=description, json_schema_extra={"position": position}, **bounds)
+
+
+class Problem(BaseModel):
+    """What to predict, from which bars, how hard to search, and what it takes to be promoted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = _field(
+        ...,
+        1,
+        "Name of the problem and of its registered model.",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+    )
+    source: str = _field(
+        ..., 2, "Where bars come from: builtin:sp500, builtin:nasdaq, or a CSV or Parquet file, folder or glob."
+    )
+    symbols: tuple[str, ...] = _field((), 3, "Symbols to use; empty means all that the source has.")
+    bar: Literal["1d", "1h", "30min", "15min", "5min", "1min"] = _field("1d", 4, "Size of a bar.")
+    calendar: str = _field("XNYS", 5, "Exchange calendar (exchange-calendars name; 24/7 for crypto, 24/5 for FX).")
+    tz: str = _field("", 6, "Time zone of stamps that carry none (for example America/New_York).")
+    label: Literal["end", "start"] = _field("end", 7, "Whether a bar is stamped with its end or its start.")
+    price_scale: float = _field(1.0, 8, "Prices in the file are divided by this.", gt=0)
+    negative_prices: bool = _field(False, 9, "Accept zero and negative prices (never for volatility or return).")
+    tick: float = _field(0.01, 10, "Smallest price step; the floor of a bar's range.", gt=0)
+    as_of: str = _field("", 11, "Use no bar that closed after this date or time (ISO 8601, UTC); empty means all.")
+
+    target: Literal["volatility", "return", "direction"] = _field("volatility", 20, "What to predict.")
+    horizon: int = _field(1, 21, "How many bars ahead the label looks.", ge=1, le=260)
+    variance: Literal["range", "total"] = _field(
+        "range", 22, "Volatility only: trading-session range, or with the overnight return squared added."
+    )
+
+    engines: tuple[Engine, ...] = _field(
+        ("baseline", "linear", "h2o", "autokeras"), 30, "Which engines compete; baselines always do."
+    )
+    h2o_models: int = _field(20, 31, "H2O AutoML: at most so many models.", ge=1, le=500)
+    h2o_seconds: int = _field(3600, 32, "H2O AutoML: at most so many seconds.", ge=10, le=86_400)
+    autokeras_trials: int = _field(100, 33, "AutoKeras: at most so many trials.", ge=1, le=2000)
+    autokeras_epochs: int = _field(
+        1000, 34, "AutoKeras: at most so many epochs a trial (stopped early).", ge=1, le=5000
+    )
+    autokeras_seconds: int = _field(3600, 35, "AutoKeras: at most so many seconds.", ge=10, le=86_400)
+    seed: int = _field(1, 36, "Seed of every engine. Zero is not allowed: AutoKeras ignores it.", ge=1, le=2**31 - 1)
+    threads: int = _field(2, 37, "Threads an engine may use.", ge=1, le=256)
+    memory_mb: int = _field(3072, 38, "Memory of H2O's JVM in megabytes.", ge=512, le=1_000_000)
+
+    folds: int = _field(
+        5, 40, "Consecutive blocks of the selection window in which scores are also shown.", ge=1, le=50
+    )
+    embargo: int = _field(5, 41, "Bars left out before each window, besides the purge by label end.", ge=0, le=260)
+    gate_sessions: int = _field(504, 42, "The gate window holds at least so many dates.", ge=60, le=5000)
+    term: int = _field(252, 43, "Sessions for which the gate window's start stays fixed.", ge=21, le=1000)
+
+    alpha: float = _field(
+        0.05, 50, "Significance at which a challenger must beat champion and baselines.", gt=0, le=0.2
+    )
+    refit: Literal["through_gate", "none"] = _field(
+        "through_gate", 51, "Ship the gated recipe refitted through the last bar, or the gated fit itself."
+    )
+    allow_partial: bool = _field(False, 52, "Promote even if an engine failed or symbols were quarantined.")
+    owner: str = _field("", 53, "Who answers for this model; shown on the registry entry.", max_length=200)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.negative_prices and self.target in ("volatility", "return"):
+            raise ValueError(f"negative_prices cannot be combined with target {self.target}: it takes logarithms")
+        if not self.engines:
+            raise ValueError("engines is empty: name at least one of baseline, linear, h2o, autokeras")
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("symbols lists a symbol twice")
+        return self
+
+    @property
+    def objective(self) -> Target:
+        """The target with how it is fitted and what ranks it."""
+        classify = self.target == "direction"
+        return Target(
+            name=self.target,
+            horizon=self.horizon,
+            kind="classification" if classify else "regression",
+            loss="log_loss" if classify else "mse",
+        )
+
+    def budget(self, engine: str) -> EngineBudget:
+        """The budget of one engine; baselines and linear models have a fixed, generous one."""
+        if engine == "h2o":
+            models, seconds, epochs = self.h2o_models, self.h2o_seconds, 0
+        elif engine == "autokeras":
+            models, seconds, epochs = self.autokeras_trials, self.autokeras_seconds, self.autokeras_epochs
+        else:
+            models, seconds, epochs = 100, 1800, 0
+        return EngineBudget(
+            models=models, seconds=seconds, epochs=epochs, threads=self.threads, memory_mb=self.memory_mb
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of the description, the same for the same values however they were given."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def build(values: dict[str, Any], budget: BudgetName, overrides: dict[str, Any], origin: str) -> Problem:
+    """A problem from a file's values: the budget fills what the file leaves open, overrides win over both.
+
+    Raises ConfigurationError that names the origin, each offending field, the rule and the value.
+    """
+    try:
+        return Problem.model_validate({**BUDGETS[budget], **values, **overrides})
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise ConfigurationError(f"{origin}: " + "; ".join(lines)) from error
+
+
+def load(path: Path, budget: BudgetName, overrides: dict[str, Any]) -> Problem:
+    """Read a problem from a YAML file. Raises ConfigurationError if it is missing, not a mapping, or breaks a rule."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such problem file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: must hold a mapping of fields to values, got {type(document).__name__}")
+    return build(document, budget, overrides, str(path))
+
+
+def _explain(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "problem"
+    if item["type"] == "extra_forbidden":
+        return f"unknown field '{where}'; known fields: {', '.join(Problem.model_fields)}"
+    if item["type"] == "missing":
+        return f"field '{where}' is missing"
+    return f"field '{where}': {item['msg']}, got {item['input']!r}"

@@ -1,0 +1,213 @@
+"""Atomic, hashed reads and writes of Parquet and JSON: the only module that touches those files.
+
+A write goes to a temporary name in the same folder, is flushed to disk, and then renamed, so that a reader sees the
+old file or the new one and never a part. A read verifies the recorded SHA-256 before anything is parsed.
+
+``StageStore`` is the only cache of the project: the whole output folder of a stage, addressed by what went in.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.contracts import Ref
+from tasks.errors import IntegrityError, StorageError
+
+PROJECT = Path(__file__).resolve().parent.parent
+MANIFEST = "manifest.json"
+log = logging.getLogger("nocturne.storage")
+
+
+def home() -> Path:
+    """The folder below which all state lies: ``NOCTURNE_HOME``, or ``var`` in the project."""
+    return Path(os.environ.get("NOCTURNE_HOME") or PROJECT / "var").resolve()
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of the bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes. Raises StorageError if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def sha256_json(document: Any) -> str:
+    """SHA-256 of a JSON document in canonical form (sorted keys, no spaces)."""
+    return sha256_bytes(_canonical(document))
+
+
+def write_json(path: Path, document: Any) -> Ref:
+    """Write a JSON document atomically. NaN and infinity are refused with ValueError."""
+    data = json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
+    _write_atomic(path, lambda target: target.write_bytes(data))
+    return Ref(path=str(path), sha256=sha256_bytes(data), rows=len(document))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document. Raises StorageError if it is missing, IntegrityError if it is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise IntegrityError(f"{path}: not a JSON document: {error}") from error
+
+
+def write_text(path: Path, text: str) -> Ref:
+    """Write UTF-8 text atomically."""
+    data = text.encode()
+    _write_atomic(path, lambda target: target.write_bytes(data))
+    return Ref(path=str(path), sha256=sha256_bytes(data), rows=text.count("\n"))
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> Ref:
+    """Write a frame as Parquet, atomically. The index is not kept."""
+    _write_atomic(path, lambda target: frame.to_parquet(target, index=False, compression="zstd"))
+    return Ref(path=str(path), sha256=sha256_file(path), rows=len(frame))
+
+
+def read_parquet(ref: Ref, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a frame back. Raises IntegrityError, before parsing, if the file's digest is not the recorded one."""
+    path = Path(ref.path)
+    found = sha256_file(path)
+    if found != ref.sha256:
+        raise IntegrityError(
+            f"{path}: SHA-256 is {found[:12]}…, recorded was {ref.sha256[:12]}…: the file was altered or damaged. "
+            "Delete it and run again; it will be computed anew."
+        )
+    return pd.read_parquet(path, columns=columns)
+
+
+def code_digest(*packages: str) -> str:
+    """SHA-256 over the Python files of packages or modules below the project, such as ``tasks/features``."""
+    digest = hashlib.sha256()
+    for name in sorted(packages):
+        root = PROJECT / name
+        files = [root] if root.suffix == ".py" else sorted(root.rglob("*.py"))
+        for file in files:
+            digest.update(f"{file.relative_to(PROJECT).as_posix()}\0{sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def lock_digest() -> str:
+    """SHA-256 of ``requirements.lock``: the versions that every result depends on."""
+    return sha256_file(PROJECT / "requirements.lock")
+
+
+class StageStore:
+    """Whole output folders of stages, addressed by a key made of everything that went in.
+
+    A folder appears under its key only once its manifest, with the SHA-256 of every file, is complete. ``get``
+    verifies every file; a damaged folder is set aside, reported, and counts as absent.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or home() / "stages"
+
+    def key(self, stage: str, inputs: Mapping[str, Any], code: tuple[str, ...]) -> str:
+        """The address of a stage's output: inputs and parameters, the code of the stage, the lock."""
+        return sha256_json({"stage": stage, "inputs": inputs, "code": code_digest(*code), "lock": lock_digest()})
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where the output with this key lies, or will lie."""
+        return self.root / stage / key[:40]
+
+    def get(self, stage: str, key: str) -> Path | None:
+        """The verified folder of an earlier run, or None if there is none or it is damaged."""
+        folder = self.folder(stage, key)
+        if not (folder / MANIFEST).is_file():
+            return None
+        try:
+            self._verify(folder)
+        except StorageError as error:
+            aside = folder.with_name(f"{folder.name}.damaged-{uuid.uuid4().hex[:8]}")
+            folder.rename(aside)
+            log.warning("stored output of %s is damaged and will be computed again: %s", stage, error)
+            return None
+        return folder
+
+    @contextmanager
+    def put(self, stage: str, key: str) -> Iterator[Path]:
+        """A folder to fill, published under the key when the block ends without an error, else removed.
+
+        The caller writes below the yielded path and must not record absolute paths in it: they change on publishing.
+        """
+        final = self.folder(stage, key)
+        staging = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}")
+        try:
+            staging.mkdir(parents=True)
+            yield staging
+            self._publish(staging, final)
+        except OSError as error:
+            raise _storage_error(staging, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _publish(self, staging: Path, final: Path) -> None:
+        files = sorted(path for path in staging.rglob("*") if path.is_file())
+        manifest = {path.relative_to(staging).as_posix(): sha256_file(path) for path in files}
+        write_json(staging / MANIFEST, manifest)
+        for path in files:
+            _sync(path)
+        if final.exists():
+            shutil.rmtree(final)
+        staging.rename(final)
+        _sync(final.parent)
+
+    def _verify(self, folder: Path) -> None:
+        manifest = read_json(folder / MANIFEST)
+        for name, recorded in manifest.items():
+            found = sha256_file(folder / name)
+            if found != recorded:
+                raise IntegrityError(f"{folder / name}: SHA-256 is {found[:12]}…, recorded was {recorded[:12]}…")
+
+
+def _canonical(document: Any) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    existing = next(parent for parent in [path, *path.parents] if parent.exists())
+    free = shutil.disk_usage(existing).free
+    cause = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+    return StorageError(f"{path}: cannot be written: {cause} ({free:,} bytes free). Nothing was left half-written.")
