@@ -207,13 +207,17 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaderboard:
-    """Every candidate on the same selection rows. ``sha256`` leaves timings out."""
+    """Every candidate on the same selection rows. ``sha256`` leaves timings out.
+
+    ``refused`` names candidates that could not be scored on every row, with the reason; they have no rank.
+    """
 
     scores: tuple[Score, ...]
     rows: int
     dates: int
     sha256: str
     smearing: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +241,12 @@ class GateComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that the gate's decision depends on, besides the policy."""
+    """All that the gate's decision depends on, besides the policy.
+
+    ``champion_unscored`` says why the champion could not be scored on the gate rows (no predictions, fitted on rows
+    inside the gate); it is empty where it was scored or where there is none. ``required_dates`` is what ``dates``
+    must reach before anything is replaced.
+    """
 
     challenger: str
     challenger_engine: EngineName
@@ -248,6 +257,8 @@ class Evidence:
     champion: str = ""
     champion_recipe_sha256: str = ""
     champion_problem: str = ""
+    champion_unscored: str = ""
+    required_dates: int = 504
     partial: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
 
