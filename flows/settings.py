@@ -1,0 +1,41 @@
+"""Settings of Prefect and MLflow that must stand in the environment before either is imported.
+
+Nothing of them overrides what the operator has set. Everything stays on this machine: no telemetry, no server beyond
+loopback, all state below the state folder.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tasks.storage import home
+
+DEFAULTS = {
+    # A new process without a server starts one of its own; on a busy machine that takes longer than the usual 20 s.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "nocturne",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "KERAS_BACKEND": "jax",
+}
+
+# What a server that lives for one run does not need; a real server keeps them.
+EPHEMERAL = {
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+}
+
+
+def apply(console_level: str = "WARNING") -> None:
+    """Set the defaults that the environment leaves open. Must run before prefect or mlflow is imported."""
+    wanted = {**DEFAULTS, "PREFECT_HOME": str(home() / "prefect"), "PREFECT_LOGGING_LEVEL": console_level}
+    if not os.environ.get("PREFECT_API_URL"):
+        wanted |= EPHEMERAL
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+    os.environ["NOCTURNE_HOME"] = str(home())
