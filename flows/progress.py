@@ -1,0 +1,133 @@
+"""Progress of a night: stages with their seconds, engines with models done, budget and best so far.
+
+Everything is a log record of ``nocturne.progress`` that carries ``stage`` and ``elapsed`` (and, from engines,
+``budget`` and ``best``), so that the terminal, Prefect's UI and a log file show the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+log = logging.getLogger("nocturne.progress")
+
+
+class StageClock:
+    """Wall seconds by stage, in the order in which stages ran."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and announce its start and end; a stage entered twice adds up."""
+        begun = time.monotonic()
+        log.info("started", extra={"stage": name, "elapsed": self.elapsed(), "state": "started"})
+        try:
+            yield
+        except BaseException:
+            log.info("failed", extra={"stage": name, "elapsed": self.elapsed(), "state": "failed"})
+            raise
+        took = time.monotonic() - begun
+        self.seconds[name] = self.seconds.get(name, 0.0) + took
+        log.info("done in %.1f s", took, extra={"stage": name, "elapsed": self.elapsed(), "state": "done"})
+
+    def elapsed(self) -> float:
+        """Seconds since the clock was made."""
+        return time.monotonic() - self.started
+
+
+class PlainView(logging.Handler):
+    """One line an event, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.console = console
+        self.begun = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a progress record or a warning as one line."""
+        line = _line(record)
+        if line:
+            seconds = time.monotonic() - self.begun
+            self.console.print(f"[{seconds:6.1f} s] {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveView(logging.Handler):
+    """A table that updates in place, for a terminal: a row a stage or engine."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.rows: dict[str, tuple[str, str, float]] = {}
+        self.notes: list[str] = []
+        self.live = Live(console=console, refresh_per_second=4, get_renderable=self._table)
+
+    def __enter__(self) -> LiveView:
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Update the stage's row, or print a warning above the table."""
+        stage = getattr(record, "stage", "")
+        if stage:
+            begun = self.rows.get(stage, ("", "", time.monotonic()))[2]
+            self.rows[stage] = (getattr(record, "state", "running"), _status(record), begun)
+        elif record.levelno >= logging.WARNING:
+            self.live.console.print(Text(f"! {record.getMessage()}", style="yellow"))
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 1))
+        for stage, (state, status, begun) in list(self.rows.items()):
+            mark: Any = {"done": Text("✓", style="green"), "failed": Text("✗", style="red")}.get(state)
+            running = f"{time.monotonic() - begun:.0f} s" if mark is None else ""
+            table.add_row(mark or Spinner("dots"), stage, Text(status, style="dim"), running)
+        return table
+
+
+@contextmanager
+def shown(console: Console) -> Iterator[None]:
+    """Show progress on this console while the block runs: in place on a terminal, else as plain lines."""
+    root = logging.getLogger("nocturne")
+    previous = root.level
+    view: PlainView | LiveView = LiveView(console) if console.is_terminal else PlainView(console)
+    root.addHandler(view)
+    root.setLevel(logging.INFO)
+    try:
+        if isinstance(view, LiveView):
+            with view:
+                yield
+        else:
+            yield
+    finally:
+        root.removeHandler(view)
+        root.setLevel(previous)
+
+
+def _line(record: logging.LogRecord) -> str:
+    stage = getattr(record, "stage", "")
+    if stage:
+        return f"{stage}: {_status(record)}"
+    return f"warning: {record.getMessage()}" if record.levelno >= logging.WARNING else ""
+
+
+def _status(record: logging.LogRecord) -> str:
+    parts = [record.getMessage()]
+    budget, best = getattr(record, "budget", None), getattr(record, "best", None)
+    if budget:
+        parts.append(f"{getattr(record, 'elapsed', 0):.0f} of at most {budget:.0f} s")
+    if best is not None:
+        parts.append(f"best so far {best:.5g}")
+    return ", ".join(parts)

@@ -1,0 +1,79 @@
+"""A night on which nothing changed is answered from the last one's record, before Prefect is even imported.
+
+"Nothing" means: the problem, the bytes that its source holds, the code, the lock, and the champion that the last
+night left. Every night, answered or run, leaves a record of its own below ``runs/<problem>/``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks import storage
+from tasks.bars.describe import describe
+from tasks.bars.fingerprint import source_digest
+from tasks.errors import StorageError
+from tasks.problem import Problem
+
+
+def fingerprint(problem: Problem) -> str:
+    """SHA-256 of everything that a night's result depends on, besides the champion."""
+    return storage.sha256_json(
+        {
+            "problem": problem.digest(),
+            "source": source_digest(describe(problem)),
+            "code": storage.code_digest("tasks", "flows"),
+            "lock": storage.lock_digest(),
+        }
+    )
+
+
+def last_night(problem: Problem, mark: str) -> dict[str, Any] | None:
+    """The document of the last complete night with this fingerprint, or None if another night must run."""
+    path = _folder(problem) / "last.json"
+    if not path.exists():
+        return None
+    try:
+        record = storage.read_json(path)
+    except StorageError:
+        return None
+    document: dict[str, Any] = record["document"]
+    whole = record["fingerprint"] == mark and not record["partial"] and Path(document["report"]).is_file()
+    return document if whole else None
+
+
+def answer(problem: Problem, document: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The document of an unchanged night, recorded: the last one's facts, and that nothing was run."""
+    run_id = str(uuid.uuid4())
+    before = document["decision"]
+    reason = (
+        f"nothing changed since run {document['run_id']}: same bars, problem, code, lock and champion; "
+        f"its outcome was '{before['outcome']}'"
+    )
+    answered = {
+        **document,
+        "run_id": run_id,
+        "unchanged_since": document.get("unchanged_since") or document["run_id"],
+        "decision": {**before, "outcome": "unchanged", "reasons": [reason, *before["reasons"]]},
+        "seconds": {"unchanged": round(seconds, 3)},
+        "engine_seconds": {},
+    }
+    storage.write_json(_folder(problem) / f"{_stamp()}-{run_id}.json", {"document": answered, "answered": True})
+    return answered
+
+
+def record(problem: Problem, mark: str, document: dict[str, Any], partial: bool) -> None:
+    """Keep a night's document, so that an unchanged one can be answered from it (never a partial one)."""
+    entry = {"fingerprint": mark, "partial": partial, "document": document, "answered": False}
+    storage.write_json(_folder(problem) / f"{_stamp()}-{document['run_id']}.json", entry)
+    storage.write_json(_folder(problem) / "last.json", entry)
+
+
+def _folder(problem: Problem) -> Path:
+    return storage.home() / "runs" / problem.name
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
