@@ -1,20 +1,25 @@
 """What every search engine is, and how one runs: a process of its own, bounded, watched, its failure its own.
 
-Child side: an engine module implements ``Engine`` and ends with ``if __name__ == "__main__": run_engine(MyEngine())``.
-Parent side: ``execute(request, out)`` starts ``python -m tasks.search.<module>`` and returns an EngineResult.
+Child side: an engine module implements ``Engine`` and ends with ``if __name__ == "__main__": run_engine(MyEngine())``
+(``tasks.search.child``). Parent side: ``tasks.search.process.execute(request, out)`` starts
+``python -m tasks.search.<module>`` and returns an EngineResult.
+
+What an engine may see is the harness's business, not its own: while a search runs, ``y`` is NaN on the selection and
+gate rows; while a recipe is fitted again, it is NaN on every row that the job does not mark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.contracts import EngineBudget, RefitJob, Target
+from tasks.contracts import EngineBudget, RefitJob, Target, WindowName
+from tasks.errors import EngineError
 
 Progress = Callable[[int, int, float | None, str], None]
 """Called with (models done, models allowed, best validation loss so far or None, what is happening)."""
@@ -25,7 +30,7 @@ class TrainingData:
     """All rows of the panel in (symbol, time) order, as arrays an engine may slice.
 
     X: float64 (n, features), NaN only where ``window`` is empty and both masks are False.
-    y: float64 (n,), NaN where there is no label. window: WindowName or "" per row.
+    y: float64 (n,), NaN where there is no label or the engine must not know it. window: WindowName or "" per row.
     """
 
     X: npt.NDArray[np.float64]
@@ -37,6 +42,24 @@ class TrainingData:
     fit_gate: npt.NDArray[np.bool_]
     fit_all: npt.NDArray[np.bool_]
     target: Target
+
+    def rows(self, *windows: WindowName) -> npt.NDArray[np.int64]:
+        """Indices (ascending) of the labelled rows in these windows, in (symbol, time) order."""
+        wanted = np.isin(self.window.astype(str), windows) & np.isfinite(self.y)
+        return np.flatnonzero(wanted).astype(np.int64)
+
+    def job_rows(self, mask: Literal["fit_gate", "fit_all"]) -> npt.NDArray[np.int64]:
+        """Indices (ascending) of the labelled rows that a refit may learn from."""
+        marked = self.fit_gate if mask == "fit_gate" else self.fit_all
+        return np.flatnonzero(marked & np.isfinite(self.y)).astype(np.int64)
+
+    def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The features of these rows and columns, float64 (rows, columns). Raises EngineError for unknown columns."""
+        missing = [name for name in columns if name not in self.columns]
+        if missing:
+            raise EngineError(f"the feature matrix lacks {missing[:5]}; it has {len(self.columns)} columns")
+        chosen = np.array([self.columns.index(name) for name in columns], dtype=np.int64)
+        return self.X[np.ix_(rows, chosen)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +83,10 @@ class Fitted:
 
 
 class Engine(Protocol):
-    """One way of finding recipes. Instances live for one process and one request."""
+    """One way of finding recipes. Instances live for one process and one request.
+
+    An attribute ``notes`` (a list of strings), where an engine has one, ends in ``EngineResult.notes``.
+    """
 
     name: str
 

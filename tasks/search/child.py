@@ -1,0 +1,150 @@
+"""The child side of an engine: one process, one request, one result file.
+
+``python -m tasks.search.<module> request.json out``:
+
+1. hold on to the parent (lifeline), keep standard output for progress lines, send everything else to the log;
+2. read the request and the verified data; blank the labels that the mode forbids;
+3. start the engine, search or refit;
+4. for every recipe, load what was exported, compare it with the engine's own predictions, predict all rows;
+5. write ``result.json`` (paths relative to the folder), or ``failure.json`` with the reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from tasks.contracts import Candidate, EngineName, EngineRequest, EngineResult, from_json, to_json
+from tasks.errors import EngineError, NocturneError
+from tasks.search import training
+from tasks.search.engine import Engine, Fitted, Progress, TrainingData
+from tasks.search.exported import microseconds_per_row, verified
+from tasks.search.lifeline import die_with_parent, watch_parent
+from tasks.storage import read_json, write_json, write_parquet
+
+RESULT = "result.json"
+FAILURE = "failure.json"
+SCRATCH = "scratch"
+SPAWNED = "NOCTURNE_SPAWNED"
+log = logging.getLogger("nocturne.search")
+
+
+Answer = Callable[[EngineRequest, Path, Progress], EngineResult]
+
+
+def run_engine(engine: Engine) -> None:
+    """Serve the request named on the command line with this engine, and exit."""
+    serve(lambda request, out, progress: answer(engine, request, out, progress), engine.close)
+
+
+def serve(respond: Answer, close: Callable[[], None]) -> None:
+    """Serve the request named on the command line, and exit: 0 with a result, 1 with a failure that says why."""
+    request_file, out = Path(sys.argv[1]), Path(sys.argv[2])
+    die_with_parent()
+    progress = _progress_channel(time.monotonic())
+    watch_parent(lambda: _abandon(close, out))
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    try:
+        request = from_json(EngineRequest, read_json(request_file))
+        write_json(out / RESULT, to_json(respond(request, out, progress)))
+    except Exception as error:  # the process boundary: whatever an engine raises becomes its failure
+        log.exception("the engine failed")
+        write_json(out / FAILURE, _failure(error))
+        sys.exit(1)
+    finally:
+        close()
+        shutil.rmtree(out / SCRATCH, ignore_errors=True)
+
+
+def answer(engine: Engine, request: EngineRequest, out: Path, progress: Progress) -> EngineResult:
+    """Start the engine, do what the request asks, and verify what came of it."""
+    data = training.load(request)
+    (out / SCRATCH).mkdir(parents=True, exist_ok=True)
+    engine.start(request.budget, request.seed, out / SCRATCH)
+    started = time.time()
+    fitted = _work(engine, request, data, out, progress)
+    worked = time.time() - started
+    candidates, refused = _candidates(fitted, data, out)
+    if not candidates or (request.mode == "refit" and refused):
+        raise EngineError("; ".join(refused) or "the engine found no model within its budget: give it more seconds")
+    return EngineResult(
+        engine=request.engine,
+        candidates=tuple(candidates),
+        work_seconds=worked,
+        start_seconds=started - float(os.environ.get(SPAWNED, started)),
+        reproducible=all(item.reproducible for item in candidates),
+        notes=(*getattr(engine, "notes", ()), *refused),
+    )
+
+
+def _work(engine: Engine, request: EngineRequest, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
+    if request.mode == "search":
+        return engine.search(training.for_search(data), out, progress)
+    fitted = []
+    for done, job in enumerate(request.jobs):
+        progress(done, len(request.jobs), None, f"fitting {job.name} again")
+        folder = out / f"job-{done}"
+        folder.mkdir(parents=True, exist_ok=True)
+        fitted.append(dataclasses.replace(engine.refit(training.for_job(data, job), job, folder), name=job.name))
+    return fitted
+
+
+def _candidates(fitted: list[Fitted], data: TrainingData, out: Path) -> tuple[list[Candidate], list[str]]:
+    candidates, refused = [], []
+    for index, item in enumerate(fitted):
+        try:
+            candidates.append(_candidate(item, data, out, f"predictions-{index}.parquet"))
+        except NocturneError as error:
+            refused.append(str(error))
+            log.warning("%s", error)
+    return candidates, refused
+
+
+def _candidate(item: Fitted, data: TrainingData, out: Path, name: str) -> Candidate:
+    scorer, predictions = verified(item, data)
+    written = write_parquet(out / name, pd.DataFrame({"prediction": predictions}))
+    return Candidate(
+        name=item.name,
+        engine=cast(EngineName, item.engine),
+        recipe=item.recipe,
+        model=item.model.relative_to(out).as_posix(),
+        predictions=dataclasses.replace(written, path=name),
+        train_seconds=item.train_seconds,
+        predict_us_per_row=microseconds_per_row(scorer, data),
+        reproducible=item.reproducible,
+        notes=item.notes,
+    )
+
+
+def _progress_channel(begun: float) -> Progress:
+    """Keep standard output for JSON lines; whatever libraries print goes to standard error, the log."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def progress(done: int, allowed: int, best: float | None, message: str) -> None:
+        line: dict[str, Any] = {"done": done, "allowed": allowed, "best": best, "message": message}
+        channel.write(json.dumps({**line, "elapsed": time.monotonic() - begun}) + "\n")
+        channel.flush()
+
+    return progress
+
+
+def _abandon(close: Callable[[], None], out: Path) -> None:
+    close()
+    shutil.rmtree(out / SCRATCH, ignore_errors=True)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    if isinstance(error, NocturneError):
+        return {"error": str(error), "retryable": error.retryable}
+    return {"error": f"{type(error).__name__}: {error}", "retryable": False}

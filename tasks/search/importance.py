@@ -1,0 +1,86 @@
+"""Which features a fitted model leans on: permutation importance on the selection rows.
+
+A column is shuffled within each symbol, the exported model predicts, and the mean rise of the ranking loss over the
+repeats counts. Rises below zero are noise and count as zero. Correlated columns share their importance: the figure
+says what the model uses, not what the market does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.contracts import EngineRequest, EngineResult, Target
+from tasks.errors import EngineError
+from tasks.registry.serving.scorers import Scorer, load_scorer
+from tasks.search import training
+from tasks.search.child import serve
+from tasks.search.engine import Progress, TrainingData
+
+REPEATS = 3
+TOP = 30
+_EDGE = 1e-15
+
+
+def loss(target: Target, y: npt.NDArray[np.float64], predictions: npt.NDArray[np.float64]) -> float:
+    """The ranking loss: mean squared error, or the mean negative log likelihood of 0/1 labels."""
+    if target.loss == "mse":
+        return float(np.mean((y - predictions) ** 2))
+    p = np.clip(predictions, _EDGE, 1 - _EDGE)
+    return float(-np.mean(y * np.log(p) + (1 - y) * np.log1p(-p)))
+
+
+def explain(request: EngineRequest, out: Path, progress: Progress) -> EngineResult:
+    """Explain the model folder that the request names; the result holds its importance and nothing else."""
+    del out
+    progress(0, 1, None, "explaining the leader")
+    shares = permutation_importance(training.load(request), Path(request.explain), request.seed)
+    return EngineResult(engine=request.engine, importance=shares)
+
+
+def permutation_importance(data: TrainingData, model: Path, seed: int) -> tuple[tuple[str, float], ...]:
+    """The leading columns and their shares of the total rise in loss (they sum to at most 1), largest first.
+
+    Empty for a model without columns. A model with history has one input series, whose order is the point: it gets
+    the whole share. The same seed gives the same shares. Raises EngineError if there are no labelled selection rows.
+    """
+    scorer = load_scorer(model)
+    if scorer.history > 0:
+        return tuple((name, 1.0 / len(scorer.columns)) for name in scorer.columns)
+    rows = data.rows("selection")
+    if not len(rows):
+        raise EngineError("there are no labelled selection rows to explain a model on")
+    rises = np.maximum(_rises(scorer, data, rows, seed), 0.0)
+    if not rises.sum() > 0:
+        return ()
+    order = np.argsort(-rises, kind="stable")[:TOP]
+    return tuple((scorer.columns[i], float(rises[i] / rises.sum())) for i in order if rises[i] > 0)
+
+
+def _rises(scorer: Scorer, data: TrainingData, rows: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
+    features, y = data.take(rows, scorer.columns), data.y[rows]
+    base = loss(data.target, y, scorer.predict(features))
+    orders = [_shuffled(data.symbols[rows], np.random.default_rng([seed, repeat])) for repeat in range(REPEATS)]
+    rises = np.zeros(len(scorer.columns))
+    for column in range(len(scorer.columns)):
+        kept = features[:, column].copy()
+        for order in orders:
+            features[:, column] = kept[order]
+            rises[column] += (loss(data.target, y, scorer.predict(features)) - base) / REPEATS
+        features[:, column] = kept
+    return rises
+
+
+def _shuffled(symbols: npt.NDArray[np.object_], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """A permutation of the rows that keeps every row within its symbol."""
+    order = np.arange(len(symbols))
+    for symbol in np.unique(symbols.astype(str)):
+        members = np.flatnonzero(symbols == symbol)
+        order[members] = random.permutation(members)
+    return order
+
+
+if __name__ == "__main__":
+    serve(explain, close=lambda: None)

@@ -1,0 +1,75 @@
+"""From stored feature and label files to what an engine may see.
+
+Reads are verified; rows must agree; labels that the mode forbids are blanked here, once, so that no engine can learn
+from them by mistake.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.contracts import EngineRequest, RefitJob
+from tasks.errors import EngineError
+from tasks.search.engine import TrainingData
+from tasks.storage import read_parquet
+
+_SEARCH_LABELS = ("train", "validation", "blending")
+
+
+def load(request: EngineRequest) -> TrainingData:
+    """All rows with all labels. Raises IntegrityError for a damaged file, EngineError for rows that disagree."""
+    features = read_parquet(request.features.ref)
+    rows = read_parquet(request.rows.ref)
+    _check_aligned(features, rows)
+    columns = request.features.spec.columns
+    data = TrainingData(
+        X=features[list(columns)].to_numpy(np.float64),
+        y=rows["label"].to_numpy(np.float64),
+        columns=columns,
+        symbols=features["symbol"].astype(str).to_numpy(object),
+        times=features["time"].to_numpy("datetime64[ns]"),
+        window=rows["window"].astype(object).fillna("").astype(str).to_numpy(object),
+        fit_gate=rows["fit_gate"].to_numpy(bool),
+        fit_all=rows["fit_all"].to_numpy(bool),
+        target=request.rows.target,
+    )
+    _check_finite(data)
+    return data
+
+
+def for_search(data: TrainingData) -> TrainingData:
+    """The data with labels on train, validation and blending rows alone."""
+    return _only(data, np.isin(data.window.astype(str), _SEARCH_LABELS))
+
+
+def for_job(data: TrainingData, job: RefitJob) -> TrainingData:
+    """The data with labels on the rows alone that the job marks."""
+    return _only(data, data.fit_gate if job.rows == "fit_gate" else data.fit_all)
+
+
+def _only(data: TrainingData, known: npt.NDArray[np.bool_]) -> TrainingData:
+    return dataclasses.replace(data, y=np.where(known, data.y, np.nan))
+
+
+def _check_aligned(features: pd.DataFrame, rows: pd.DataFrame) -> None:
+    if len(features) != len(rows):
+        raise EngineError(f"features have {len(features)} rows and labels {len(rows)}: they must be of one snapshot")
+    differ = (features["symbol"].astype(str) != rows["symbol"].astype(str)) | (features["time"] != rows["time"])
+    if differ.any():
+        row = int(np.flatnonzero(differ)[0])
+        raise EngineError(f"features and labels differ in symbol or time from row {row} on: not of one snapshot")
+
+
+def _check_finite(data: TrainingData) -> None:
+    used = (data.window != "") | data.fit_gate | data.fit_all
+    bad = used[:, None] & ~np.isfinite(data.X)
+    if bad.any():
+        row, column = (int(index[0]) for index in np.nonzero(bad))
+        raise EngineError(
+            f"feature {data.columns[column]} is {data.X[row, column]} for {data.symbols[row]} at {data.times[row]} "
+            f"(row {row}), {int(bad.sum())} values in all, in rows that belong to a window: shorten the windows"
+        )
