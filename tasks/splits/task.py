@@ -1,0 +1,133 @@
+"""Labels and windows of a snapshot as one stored stage.
+
+The rooms of labels and splits know each other only through the contracts; this wrapper may import both, since labelling
+without windowing (or the other way round) is of no use to any later stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.contracts import FeatureMatrix, Rows, Snapshot, from_json, resolved, to_json
+from tasks.errors import DataError
+from tasks.labels.targets import Labels, make_labels
+from tasks.problem import Problem
+from tasks.splits.sessions import calendar_sessions
+from tasks.splits.windows import WindowPlan, assign_windows
+from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
+
+CODE = ("tasks/labels", "tasks/splits", "tasks/contracts.py", "tasks/storage.py")
+BARS = ["symbol", "time", "session", "open", "high", "low", "close"]
+FIELDS = ("target", "horizon", "variance", "tick", "calendar", "embargo", "gate_sessions", "term")
+"""What of the problem the rows depend on: another seed or budget finds the same rows again."""
+
+log = logging.getLogger("nocturne.splits")
+
+
+@task(name="rows", cache_policy=NO_CACHE)
+def make_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> Rows:
+    """Label the snapshot's bars and give each its window; from the store where nothing that matters changed."""
+    return build_rows(problem, snapshot, features, StageStore())
+
+
+def build_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, store: StageStore) -> Rows:
+    """As ``make_rows``, with the store given.
+
+    A row is usable if every feature column is finite. Raises what ``make_labels`` and ``assign_windows`` raise, and
+    DataError if the feature matrix is not aligned with the bars.
+    """
+    key = store.key("rows", _inputs(problem, snapshot, features), CODE)
+    folder = store.get("rows", key)
+    if folder is None:
+        with store.put("rows", key) as staging:
+            _compute(problem, snapshot, features, staging)
+        folder = store.folder("rows", key)
+    rows: Rows = resolved(from_json(Rows, read_json(folder / "rows.json")), str(folder))
+    return rows
+
+
+def _inputs(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> dict[str, object]:
+    values = problem.model_dump(mode="json", include=set(FIELDS))
+    return {
+        **values,
+        "bars": snapshot.bars.sha256,
+        "true_opens": snapshot.true_opens,
+        "features": features.ref.sha256,
+        "columns": list(features.spec.columns),
+    }
+
+
+def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, staging: Path) -> None:
+    bars = read_parquet(snapshot.bars, BARS)
+    usable = _usable(bars, features)
+    labels = make_labels(bars, problem.objective, problem.variance, problem.tick, snapshot.true_opens)
+    sessions = calendar_sessions(problem.calendar, bars["session"].max())
+    plan = assign_windows(
+        pd.DatetimeIndex(bars["time"]),
+        pd.DatetimeIndex(bars["session"]),
+        labels.label_end,
+        usable,
+        sessions,
+        gate_sessions=problem.gate_sessions,
+        term=problem.term,
+        embargo=problem.embargo,
+        horizon=problem.horizon,
+    )
+    ref = write_parquet(staging / "rows.parquet", _frame(bars, labels, plan))
+    rows = Rows(
+        ref=dataclasses.replace(ref, path="rows.parquet"),
+        target=problem.objective,
+        windows=plan.windows,
+        purged=plan.purged,
+        embargo=problem.embargo,
+        term_start=plan.term_start,
+        floored_share=labels.floored_share,
+        warnings=labels.warnings,
+    )
+    write_json(staging / "rows.json", to_json(rows))
+    log.info("%d rows, gate from %s, %d purged", ref.rows, plan.term_start, plan.purged)
+
+
+def _frame(bars: pd.DataFrame, labels: Labels, plan: WindowPlan) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "symbol": bars["symbol"],
+            "time": bars["time"],
+            "session": bars["session"],
+            "label": labels.label,
+            "label_end": labels.label_end,
+            "window": plan.window,
+            "fit_gate": plan.fit_gate,
+            "fit_all": plan.fit_all,
+        }
+    )
+
+
+def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> npt.NDArray[np.bool_]:
+    matrix = read_parquet(features.ref, ["symbol", "time", *features.spec.columns])
+    _check_aligned(bars, matrix)
+    usable = np.ones(len(matrix), dtype=bool)
+    for column in features.spec.columns:
+        usable &= np.isfinite(matrix[column].to_numpy(float))
+    return usable
+
+
+def _check_aligned(bars: pd.DataFrame, matrix: pd.DataFrame) -> None:
+    if len(bars) != len(matrix):
+        raise DataError(f"the feature matrix has {len(matrix):,} rows, the snapshot {len(bars):,}: compute it again")
+    differ = (bars["symbol"] != matrix["symbol"]).to_numpy() | (bars["time"] != matrix["time"]).to_numpy()
+    if differ.any():
+        row = int(np.flatnonzero(differ)[0])
+        raise DataError(
+            f"the feature matrix is not aligned with the snapshot: row {row + 1} is {matrix['symbol'].iloc[row]} "
+            f"{matrix['time'].iloc[row]}, the bar is {bars['symbol'].iloc[row]} {bars['time'].iloc[row]}: compute it "
+            "again"
+        )
