@@ -1,0 +1,66 @@
+"""The Prefect task of the features stage: load the bars, compute the matrix, save it, return a reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.contracts import FeatureMatrix, FeatureSpec, Snapshot, from_json, resolved, to_json
+from tasks.features import catalogue, matrix
+from tasks.problem import Problem
+from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
+
+CODE = ("tasks/features", "tasks/contracts.py", "tasks/storage.py")
+RESULT = "feature_matrix.json"
+MATRIX = "matrix.parquet"
+log = logging.getLogger("nocturne.features")
+
+
+@task(cache_policy=NO_CACHE)
+def build_features(problem: Problem, snapshot: Snapshot) -> FeatureMatrix:
+    """The feature matrix of a snapshot, computed once for the same bars, columns, tick and code."""
+    spec = specification(problem, snapshot)
+    store = StageStore()
+    key = store.key("features", {"snapshot": snapshot.sha256, "spec": to_json(spec)}, CODE)
+    folder = store.get("features", key)
+    if folder is None:
+        with store.put("features", key) as staging:
+            _write(staging, snapshot, spec)
+        folder = store.folder("features", key)
+    else:
+        log.info("features: %d columns reused", len(spec.columns))
+    return load(folder)
+
+
+def specification(problem: Problem, snapshot: Snapshot) -> FeatureSpec:
+    """The columns that have a meaning for the snapshot's source, at the problem's tick."""
+    columns = catalogue.select(snapshot.has_volume, snapshot.true_opens)
+    return FeatureSpec(columns=columns, tick=problem.tick, bar=problem.bar)
+
+
+def load(folder: Path) -> FeatureMatrix:
+    """The stage's result from its published folder, its references pointing there."""
+    found: FeatureMatrix = resolved(from_json(FeatureMatrix, read_json(folder / RESULT)), str(folder))
+    return found
+
+
+def _write(folder: Path, snapshot: Snapshot, spec: FeatureSpec) -> None:
+    bars = read_parquet(snapshot.bars)
+    values = matrix.panel(bars, spec)
+    frame = pd.concat(
+        [bars[["symbol", "time", "session"]], pd.DataFrame(values, columns=list(spec.columns), copy=False)], axis=1
+    )
+    ref = write_parquet(folder / MATRIX, frame)
+    result = FeatureMatrix(
+        ref=dataclasses.replace(ref, path=MATRIX),
+        spec=spec,
+        lookback=catalogue.lookback(spec.columns),
+        left_out=catalogue.left_out(snapshot.has_volume, snapshot.true_opens),
+    )
+    write_json(folder / RESULT, to_json(result))
+    log.info("features: %d rows, %d columns", len(frame), len(spec.columns))

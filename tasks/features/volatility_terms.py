@@ -1,0 +1,246 @@
+"""Volatility terms that the field's own models use: HAR, signed returns, EWMA, downside range, overnight gap.
+
+Logarithms of variances are half-logs, that is logarithms of volatilities, per bar and not annualised. Each bar's range
+is floored at one tick, so that a bar without a range has a finite logarithm.
+
+Sources: Parkinson (1980) for the range; Corsi (2009), J. Financial Econometrics 7, for HAR; Corsi and Reno (2012) for
+signed returns (the leverage effect); RiskMetrics (1996) for the EWMA of weight 0.94; Garman and Klass (1980), Rogers
+and Satchell (1991) for the estimators that use the open; Patton and Sheppard (2015) for the share of falling bars.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .feature import Feature, recursive
+from .series import DERIVED, PRICES, Array, Series, lagged, log_ratio, ratio
+
+PARKINSON = 1.0 / (4.0 * math.log(2.0))
+TINY_RANGE = 1e-8
+"""The floor of a log range where the price is not positive and one tick has no logarithm."""
+
+
+def _tick_range(s: Series) -> Array:
+    return np.maximum(log_ratio(s["low"] + s.tick, s["low"]), TINY_RANGE)
+
+
+def _log_range(s: Series) -> Array:
+    return np.maximum(log_ratio(s["high"], s["low"]), s["tick_range"])
+
+
+def _falling_variance(s: Series) -> Array:
+    """Parkinson's variance of bars that closed below the previous close, one tick's variance for the others."""
+    falling = s["log_return"] < 0.0
+    variance = np.where(falling, s["parkinson"], PARKINSON * s["tick_range"] ** 2)
+    variance[:1] = np.nan
+    return variance
+
+
+def _falling_parkinson(s: Series) -> Array:
+    return np.where(s["log_return"] < 0.0, s["parkinson"], 0.0 * s["log_return"])
+
+
+def _garman_klass(s: Series) -> Array:
+    body = log_ratio(s["close"], s["open"])
+    return 0.5 * log_ratio(s["high"], s["low"]) ** 2 - (2.0 * math.log(2.0) - 1.0) * body**2
+
+
+def _rogers_satchell(s: Series) -> Array:
+    up = log_ratio(s["high"], s["close"]) * log_ratio(s["high"], s["open"])
+    return up + log_ratio(s["low"], s["close"]) * log_ratio(s["low"], s["open"])
+
+
+DERIVED.update(
+    {
+        "tick_range": _tick_range,
+        "log_range": _log_range,
+        "parkinson": lambda s: PARKINSON * s["log_range"] ** 2,
+        "squared_return": lambda s: s["log_return"] ** 2,
+        "falling_variance": _falling_variance,
+        "falling_parkinson": _falling_parkinson,
+        "garman_klass": _garman_klass,
+        "rogers_satchell": _rogers_satchell,
+    }
+)
+
+
+def _floored_half_log(s: Series, variance: Array) -> Array:
+    return 0.5 * np.log(np.maximum(variance, PARKINSON * s["tick_range"] ** 2))
+
+
+def _mean(s: Series, name: str, bars: int) -> Array:
+    return s[name] if bars == 1 else s.ta("SMA", name, timeperiod=bars)
+
+
+def _har(bars: int) -> Feature:
+    return Feature(
+        name=f"har_{bars}",
+        compute=lambda s: 0.5 * np.log(_mean(s, "parkinson", bars)),
+        lookback=bars,
+        inputs=("high", "low"),
+        unit="log volatility per bar",
+        description=f"Range volatility of the last {bars} bars (HAR term).",
+        formula="1/2 ln mean(ln^2(high/low) / (4 ln 2)), each range floored at one tick; Parkinson 1980, Corsi 2009",
+        functions=() if bars == 1 else ("SMA",),
+        parameters={"timeperiod": bars},
+    )
+
+
+def _return(bars: int) -> Feature:
+    return Feature(
+        name=f"return_{bars}",
+        compute=lambda s: log_ratio(s["close"], lagged(s["close"], bars)),
+        lookback=bars + 1,
+        inputs=("close",),
+        unit="log return",
+        description=f"Return from close to close over {bars} bars.",
+        formula="ln(close / close n bars ago)",
+        parameters={"bars": bars},
+    )
+
+
+def _negative_return(bars: int) -> Feature:
+    return Feature(
+        name=f"negative_return_{bars}",
+        compute=lambda s: np.minimum(log_ratio(s["close"], lagged(s["close"], bars)), 0.0),
+        lookback=bars + 1,
+        inputs=("close",),
+        unit="log return",
+        description=f"The return over {bars} bars where it is a loss, else 0 (leverage effect).",
+        formula="min(ln(close / close n bars ago), 0); Corsi and Reno 2012",
+        parameters={"bars": bars},
+    )
+
+
+def decayed_mean(values: Array, decay: float) -> Array:
+    """Exponentially weighted mean of the values from the second on (the first, a return, is NaN).
+
+    The weights end where they have fallen to FORGOTTEN, so that the memory is finite; where history is shorter than
+    that, the weights at hand are normalised. O(n): the number of weights is fixed.
+    """
+    out = np.full_like(values, np.nan)
+    if len(values) > 1:
+        weights = (1.0 - decay) * decay ** np.arange(recursive(1.0 - decay))
+        total = np.cumsum(weights)
+        known = np.minimum(np.arange(1, len(values)), len(weights))
+        out[1:] = np.convolve(values[1:], weights)[: len(values) - 1] / total[known - 1]
+    return out
+
+
+def _ewma(decay: float) -> Feature:
+    def compute(s: Series) -> Array:
+        variance = decayed_mean(s["squared_return"], decay)
+        return 0.5 * np.log(np.maximum(variance, s["tick_range"] ** 2))
+
+    return Feature(
+        name=f"ewma_{round(100 * decay)}",
+        compute=compute,
+        lookback=recursive(1.0 - decay) + 1,
+        inputs=("low", "close"),
+        unit="log volatility per bar",
+        description=f"Exponentially weighted volatility of returns, decay {decay}.",
+        formula="1/2 ln v, v = decay v' + (1 - decay) return^2, floored at one tick squared; RiskMetrics 1996",
+        parameters={"decay": decay},
+    )
+
+
+def _estimator(
+    series: str, bars: int, *, name: str, inputs: tuple[str, ...], formula: str, description: str, first: int = 0
+) -> Feature:
+    return Feature(
+        name=f"{name}_{bars}",
+        compute=lambda s: _floored_half_log(s, _mean(s, series, bars)),
+        lookback=bars + first,
+        inputs=inputs,
+        unit="log volatility per bar",
+        description=f"{description} over {bars} bars.",
+        formula=f"1/2 ln of the plain mean of {formula}, floored at one tick",
+        functions=("SMA",),
+        parameters={"timeperiod": bars},
+    )
+
+
+def _realised(bars: int) -> Feature:
+    return _estimator(
+        "squared_return",
+        bars,
+        name="realised",
+        inputs=("low", "close"),
+        formula="return^2",
+        description="Volatility of returns",
+        first=1,
+    )
+
+
+def _downside(bars: int) -> Feature:
+    return _estimator(
+        "falling_variance",
+        bars,
+        name="downside_range",
+        inputs=("high", "low", "close"),
+        formula="Parkinson's variance of the bars that closed lower, one tick's for the others",
+        description="Range volatility of falling bars",
+        first=1,
+    )
+
+
+def _garman_klass_term(bars: int) -> Feature:
+    return _estimator(
+        "garman_klass",
+        bars,
+        name="garman_klass",
+        inputs=PRICES,
+        formula="1/2 ln^2(high/low) - (2 ln 2 - 1) ln^2(close/open); Garman and Klass 1980",
+        description="Garman-Klass volatility",
+    )
+
+
+def _rogers_satchell_term(bars: int) -> Feature:
+    return _estimator(
+        "rogers_satchell",
+        bars,
+        name="rogers_satchell",
+        inputs=PRICES,
+        formula="ln(high/close) ln(high/open) + ln(low/close) ln(low/open); Rogers and Satchell 1991",
+        description="Rogers-Satchell volatility",
+    )
+
+
+def _downside_share(bars: int) -> Feature:
+    return Feature(
+        name=f"downside_share_{bars}",
+        compute=lambda s: ratio(_mean(s, "falling_parkinson", bars), _mean(s, "parkinson", bars)),
+        lookback=bars + 1,
+        inputs=("high", "low", "close"),
+        unit="share 0..1",
+        description=f"Share of falling bars in the range variance of {bars} bars.",
+        formula="mean of Parkinson's variance over bars that closed lower / over all; Patton and Sheppard 2015",
+        functions=("SMA",),
+        parameters={"timeperiod": bars},
+    )
+
+
+OVERNIGHT_GAP = Feature(
+    name="overnight_gap",
+    compute=lambda s: log_ratio(s["open"], lagged(s["close"], 1)),
+    lookback=2,
+    inputs=("open", "close"),
+    unit="log return",
+    description="Return from the previous close to the open.",
+    formula="ln(open / previous close)",
+)
+
+FEATURES: tuple[Feature, ...] = (
+    *(_har(bars) for bars in (1, 5, 22, 66)),
+    *(_return(bars) for bars in (1, 2, 5, 10, 22, 66)),
+    *(_negative_return(bars) for bars in (1, 5, 22)),
+    _ewma(0.94),
+    *(_realised(bars) for bars in (5, 22, 66)),
+    *(_downside(bars) for bars in (5, 22)),
+    *(_downside_share(bars) for bars in (22, 66)),
+    _garman_klass_term(22),
+    _rogers_satchell_term(22),
+    OVERNIGHT_GAP,
+)
