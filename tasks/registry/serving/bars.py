@@ -1,0 +1,221 @@
+"""What consumers hand over, made into checked arrays: raw bars in any reasonable types, or words about what is wrong.
+
+Accepted: integer, float32, nullable and decimal numbers; times as dates, ISO strings, naive or zoned stamps, of any
+resolution. Refused with ModelInputError: missing columns, text or missing numbers, prices that are not positive, bars
+whose high or low does not enclose them, negative volume, times that are duplicate, out of order or of another bar
+size, symbols that the model was not trained on. At most five examples are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ...errors import ModelInputError
+
+PRICES = ("open", "high", "low", "close")
+NUMBERS = (*PRICES, "volume")
+BAR_NANOSECONDS = {
+    "1d": 86_400 * 10**9,
+    "1h": 3_600 * 10**9,
+    "30min": 1_800 * 10**9,
+    "15min": 900 * 10**9,
+    "5min": 300 * 10**9,
+    "1min": 60 * 10**9,
+}
+_DAY = BAR_NANOSECONDS["1d"]
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarRules:
+    """What a model expects of bars. No symbols: it takes any one."""
+
+    bar: str
+    symbols: tuple[str, ...] = ()
+    has_volume: bool = True
+    negative_prices: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolBars:
+    """One symbol's bars in time order. ``given`` is the time column as it came; ``time`` ns since 1970 UTC.
+
+    session: datetime64[D]. numbers: float64 (5, n): open, high, low, close, volume.
+    """
+
+    symbol: str
+    given: pd.Series
+    time: npt.NDArray[np.int64]
+    session: npt.NDArray[np.datetime64]
+    numbers: npt.NDArray[np.float64]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The bars as the feature matrix takes them: contiguous columns by name, and the sessions."""
+        numbers: dict[str, npt.NDArray[Any]] = dict(zip(NUMBERS, self.numbers, strict=True))
+        return numbers | {"session": self.session}
+
+
+def read_bars(bars: pd.DataFrame, rules: BarRules, tail: int | None = None) -> list[SymbolBars]:
+    """Each symbol's checked bars, in order of first appearance; only the last ``tail`` of each, if given.
+
+    Daily bars: a column of bare dates holds session labels; otherwise a stamp is the bar's close and the session is
+    the UTC date one nanosecond earlier. Raises ModelInputError as the module says.
+    """
+    _require_columns(bars, rules)
+    return [_read(bars, symbol, rows, rules) for symbol, rows in _by_symbol(bars, rules, tail)]
+
+
+def _require_columns(bars: pd.DataFrame, rules: BarRules) -> None:
+    if not isinstance(bars, pd.DataFrame):
+        raise ModelInputError(f"bars must be a pandas DataFrame, got {type(bars).__name__}")
+    wanted = ["time", *(NUMBERS if rules.has_volume else PRICES)]
+    missing = [name for name in wanted if name not in bars.columns]
+    if missing:
+        raise ModelInputError(
+            f"bars lack the columns {missing}; the model takes [symbol], {', '.join(wanted)}, got {list(bars.columns)}"
+        )
+    if not len(bars):
+        raise ModelInputError("bars are empty")
+
+
+def _by_symbol(bars: pd.DataFrame, rules: BarRules, tail: int | None) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
+    if "symbol" not in bars.columns:
+        if len(rules.symbols) > 1:
+            raise ModelInputError(
+                f"the model knows {len(rules.symbols)} symbols ({_some(rules.symbols)}): give a column 'symbol'"
+            )
+        yield (rules.symbols[0] if rules.symbols else ""), _last(np.arange(len(bars)), tail)
+        return
+    groups = bars.groupby("symbol", sort=False, dropna=False).indices
+    unknown = [symbol for symbol in groups if not isinstance(symbol, str)]
+    if unknown:
+        raise ModelInputError(f"column 'symbol' must hold text, got {_some(unknown)}")
+    never_seen = [symbol for symbol in groups if rules.symbols and symbol not in rules.symbols]
+    if never_seen:
+        raise ModelInputError(
+            f"the model was not trained on {_some(never_seen)}; it knows {_some(rules.symbols)} "
+            f"({len(rules.symbols)} symbols)"
+        )
+    for symbol, rows in groups.items():
+        yield str(symbol), _last(np.asarray(rows), tail)
+
+
+def _last(rows: npt.NDArray[np.intp], tail: int | None) -> npt.NDArray[np.intp]:
+    return rows if tail is None else rows[-tail:]
+
+
+def _read(bars: pd.DataFrame, symbol: str, rows: npt.NDArray[np.intp], rules: BarRules) -> SymbolBars:
+    whole = len(rows) == len(bars)
+    given = bars["time"] if whole else bars["time"].iloc[rows]
+    time, naive = _instants(given, symbol)
+    names = NUMBERS if rules.has_volume or "volume" in bars.columns else PRICES
+    numbers = np.zeros((len(NUMBERS), len(rows)))
+    for i, name in enumerate(names):
+        numbers[i] = _numbers(bars[name] if whole else bars[name].iloc[rows], symbol)
+    session = _sessions(time, naive, rules.bar, symbol)
+    _check_order(symbol, given, time, session, rules.bar)
+    _check_values(symbol, given, numbers, rules)
+    return SymbolBars(symbol=symbol, given=given, time=time, session=session, numbers=numbers)
+
+
+def _numbers(values: pd.Series, symbol: str) -> npt.NDArray[np.float64]:
+    text = values.dtype == object and any(isinstance(value, str) for value in values)
+    if text or not (values.dtype == object or pd.api.types.is_numeric_dtype(values.dtype)):
+        raise ModelInputError(
+            f"{_of(symbol)}column '{values.name}' must hold numbers, got {values.dtype} {values.iloc[0]!r}"
+        )
+    try:
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ModelInputError(f"{_of(symbol)}column '{values.name}' must hold numbers: {error}") from error
+
+
+def _instants(values: pd.Series, symbol: str) -> tuple[npt.NDArray[np.int64], bool]:
+    """Nanoseconds since 1970 UTC, and whether the stamps carried no zone (they are then read as they stand)."""
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        raise ModelInputError(
+            f"{_of(symbol)}column 'time' holds numbers ({values.iloc[0]!r}): seconds and milliseconds look alike, so "
+            "give dates, ISO 8601 text or timestamps"
+        )
+    try:
+        stamps, naive = _stamps(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelInputError(f"{_of(symbol)}column 'time' is not made of dates or times: {error}") from error
+    if stamps.hasnans:
+        rows = np.flatnonzero(stamps.isna())
+        raise ModelInputError(f"{_of(symbol)}{len(rows)} bars have no time (first: row {rows[0]})")
+    return stamps.as_unit("ns").to_numpy().view(np.int64), naive
+
+
+def _stamps(values: pd.Series) -> tuple[pd.DatetimeIndex, bool]:
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return pd.DatetimeIndex(values).tz_convert("UTC"), False
+    if values.dtype.kind == "M":
+        return pd.DatetimeIndex(values), True
+    naive = {pd.Timestamp(value).tzinfo is None for value in values if not pd.isna(value)}
+    if len(naive) > 1:
+        raise ValueError("some have a time zone and some have none")
+    return pd.DatetimeIndex(pd.to_datetime(values, utc=True, format="ISO8601")), naive == {True}
+
+
+def _sessions(time: npt.NDArray[np.int64], naive: bool, bar: str, symbol: str) -> npt.NDArray[np.datetime64]:
+    if naive and bar != "1d":
+        raise ModelInputError(
+            f"{_of(symbol)}the times of {bar} bars need a zone: use tz_localize, or UTC ISO text with Z"
+        )
+    labels = naive and not (time % _DAY).any()
+    days = time if labels else (time - 1) // _DAY * _DAY
+    return (days // _DAY).view("datetime64[D]")
+
+
+def _check_order(
+    symbol: str, given: pd.Series, time: npt.NDArray[np.int64], session: npt.NDArray[np.datetime64], bar: str
+) -> None:
+    steps = np.diff(time)
+    _refuse(symbol, given, np.flatnonzero(steps < 0) + 1, "bars out of time order: sort them by time; out of order")
+    _refuse(symbol, given, np.flatnonzero(steps == 0) + 1, "times given twice")
+    if bar == "1d":
+        same = np.flatnonzero(np.diff(session.view(np.int64)) == 0) + 1
+        _refuse(symbol, given, same, "the model takes daily bars; sessions with more than one bar")
+    if len(steps) < _EXAMPLES:
+        return
+    # Days have weekends and holidays between them, shorter bars their nights: the usual step tells the size.
+    usual, size = float(np.median(steps)), BAR_NANOSECONDS[bar]
+    if not (size <= usual <= 4 * size if bar == "1d" else usual == size):
+        raise ModelInputError(
+            f"{_of(symbol)}the model takes bars of {bar}, these are usually {pd.Timedelta(usual)} apart"
+        )
+
+
+def _check_values(symbol: str, given: pd.Series, numbers: npt.NDArray[np.float64], rules: BarRules) -> None:
+    finite = np.isfinite(numbers)
+    for i, name in enumerate(NUMBERS):
+        _refuse(symbol, given, np.flatnonzero(~finite[i]), f"'{name}' missing or infinite")
+    opens, highs, lows, closes, volumes = numbers
+    if not rules.negative_prices:
+        for i, name in enumerate(PRICES):
+            _refuse(symbol, given, np.flatnonzero(numbers[i] <= 0), f"'{name}' zero or negative")
+    _refuse(symbol, given, np.flatnonzero(highs < np.maximum(np.maximum(opens, closes), lows)), "'high' below the bar")
+    _refuse(symbol, given, np.flatnonzero(lows > np.minimum(opens, closes)), "'low' above the bar")
+    _refuse(symbol, given, np.flatnonzero(volumes < 0), "'volume' negative")
+
+
+def _refuse(symbol: str, given: pd.Series, rows: npt.NDArray[np.intp], what: str) -> None:
+    if len(rows):
+        examples = ", ".join(str(given.iloc[row]) for row in rows[:_EXAMPLES])
+        raise ModelInputError(f"{_of(symbol)}{what}: {len(rows)} bars, at {examples}")
+
+
+def _of(symbol: str) -> str:
+    return f"{symbol}: " if symbol else ""
+
+
+def _some(values: object) -> str:
+    listed = [str(value) for value in values]  # type: ignore[attr-defined]
+    return ", ".join(listed[:_EXAMPLES]) + (", …" if len(listed) > _EXAMPLES else "")
