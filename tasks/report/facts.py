@@ -1,0 +1,161 @@
+"""What a night leaves to be told, as one frozen value: contracts and names, no frames.
+
+``Facts`` survives JSON (``tasks.contracts.to_json`` and ``from_json``), so that the page, the terminal and the
+artifacts tell the same story, and the terminal can tell it again from a file without running anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tasks.contracts import (
+    Decision,
+    EngineResult,
+    Evidence,
+    GateComparison,
+    Leaderboard,
+    Ref,
+    Rows,
+    Score,
+    Snapshot,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Predictions worth drawing: the search fit's for the selection window, the gated fit's for the gate window.
+
+    Each file aligns with the snapshot's rows and has a column ``prediction``, or one column only.
+    """
+
+    candidate: str
+    role: Literal["leader", "baseline"]
+    search: Ref | None = None
+    gate: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One night: what was asked, on which bars, who competed, what was decided, and what it cost.
+
+    ``problem`` is ``Problem.model_dump(mode="json")``. ``importance`` belongs to ``importance_of``. ``version`` is the
+    registered version that this night made, empty if none. ``run_url`` is a page of the tracking server, if it has any.
+    ``lookback`` is how many bars a prediction needs before its own. ``seconds`` is wall time by stage.
+    """
+
+    run_id: str
+    problem: dict[str, Any]
+    started: str
+    snapshot: Snapshot
+    rows: Rows
+    leaderboard: Leaderboard
+    decision: Decision
+    evidence: Evidence | None = None
+    engines: tuple[EngineResult, ...] = ()
+    forecasts: tuple[Forecast, ...] = ()
+    importance_of: str = ""
+    importance: tuple[tuple[str, float], ...] = ()
+    version: str = ""
+    model_uri: str = ""
+    tracking_uri: str = ""
+    run_url: str = ""
+    report: str = ""
+    lookback: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    engine_seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What a reader must not miss. ``bad``: a result is missing; ``warn``: a result is weaker than it looks."""
+
+    level: Literal["bad", "warn"]
+    title: str
+    detail: str
+
+
+def ranked(facts: Facts) -> tuple[Score, ...]:
+    """The leaderboard's scores in the order of their ranks."""
+    return tuple(sorted(facts.leaderboard.scores, key=lambda score: (score.rank, score.candidate)))
+
+
+def best_baseline(facts: Facts) -> Score | None:
+    """The baseline that skill is measured against: the one the evidence names, else the best ranked one."""
+    baselines = [score for score in ranked(facts) if score.engine == "baseline"]
+    named = facts.evidence.best_baseline if facts.evidence else ""
+    return next((score for score in baselines if score.candidate == named), baselines[0] if baselines else None)
+
+
+def chosen(facts: Facts) -> Score | None:
+    """The candidate that was sent to the gate: the evidence's challenger, else the first of the leaderboard."""
+    scores = ranked(facts)
+    named = facts.evidence.challenger if facts.evidence else ""
+    return next((score for score in scores if score.candidate == named), scores[0] if scores else None)
+
+
+def comparisons(facts: Facts) -> tuple[GateComparison, ...]:
+    """The gate's comparisons, champion first, then baselines by their loss."""
+    found = facts.evidence.comparisons if facts.evidence else ()
+    return tuple(sorted(found, key=lambda item: (item.role != "champion", item.rival_loss, item.rival)))
+
+
+def hardest_rival(facts: Facts) -> GateComparison | None:
+    """The rival that the challenger was least clearly better than on the gate window."""
+    return max(comparisons(facts), key=lambda item: item.p_value, default=None)
+
+
+def has_champion(facts: Facts) -> bool:
+    """Whether consumers have anything to pull after this night."""
+    crowned = facts.decision.outcome in ("promoted", "baseline") and bool(facts.decision.promote)
+    return crowned or bool(facts.evidence and facts.evidence.champion) or facts.decision.outcome == "unchanged"
+
+
+def alerts(facts: Facts) -> tuple[Alert, ...]:
+    """What degraded, worst first: failed engines, missing ones, partial evidence, irreproducible ones, quarantine."""
+    found = [*_engine_alerts(facts), *_evidence_alerts(facts), *_other_alerts(facts)]
+    return tuple(sorted(dict.fromkeys(found), key=lambda alert: alert.level != "bad"))
+
+
+def _engine_alerts(facts: Facts) -> list[Alert]:
+    found = []
+    for result in facts.engines:
+        if result.error:
+            found.append(Alert("bad", f"Engine {result.engine} failed", result.error))
+        elif not result.candidates:
+            found.append(Alert("bad", f"Engine {result.engine} returned no candidate", "; ".join(result.notes)))
+        if not is_reproducible(result):
+            detail = "; ".join(result.notes) or "the same seed may give another leaderboard"
+            found.append(Alert("warn", f"Engine {result.engine} is not reproducible", detail))
+    answered = {result.engine for result in facts.engines}
+    missing = [engine for engine in facts.problem.get("engines", ()) if engine not in answered]
+    return found + [Alert("bad", f"Engine {engine} was asked for and left no result", "") for engine in missing]
+
+
+def is_reproducible(result: EngineResult) -> bool:
+    """Whether the engine, and every candidate it returned, would come out the same again."""
+    return result.reproducible and all(candidate.reproducible for candidate in result.candidates)
+
+
+def _evidence_alerts(facts: Facts) -> list[Alert]:
+    if facts.evidence is None:
+        return []
+    found = [Alert("bad", "Partial run", item) for item in facts.evidence.partial]
+    found += [Alert("bad", "Alarm", item) for item in facts.evidence.alarms]
+    if facts.evidence.champion_unscored:
+        found.append(
+            Alert("bad", "The champion could not be scored on the gate rows", facts.evidence.champion_unscored)
+        )
+    return found
+
+
+def _other_alerts(facts: Facts) -> list[Alert]:
+    found = [Alert("warn", "Warning", item) for item in facts.warnings]
+    refused = facts.leaderboard.refused
+    found += [Alert("warn", f"Candidate {name} was refused", reason) for name, reason in refused.items()]
+    if facts.snapshot.quarantined:
+        found.append(Alert("warn", "Symbols in quarantine", ", ".join(facts.snapshot.quarantined)))
+    return found

@@ -1,0 +1,234 @@
+"""How the report says things: numbers, names of metrics, verdicts. Shared by page, terminal and artifacts.
+
+A number is never recomputed here, only written: what is shown rounds what was given.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tasks.contracts import EngineResult, GateComparison, Score
+from tasks.report.facts import Facts, best_baseline, has_champion, is_reproducible
+
+LONGEST_NAME = 200
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric's short name, what it means, and how many digits it is shown with."""
+
+    short: str
+    meaning: str
+    style: Literal["figure", "share", "percent"] = "figure"
+
+
+METRICS: dict[str, Metric] = {
+    "mse": Metric("MSE", "mean squared error; lower is better"),
+    "rmse": Metric("RMSE", "root mean squared error; lower is better"),
+    "mae": Metric("MAE", "mean absolute error; lower is better"),
+    "r2": Metric("R²", "share of the outcome's variance explained, about the selection window's mean", "share"),
+    "r2_zero": Metric("R² vs 0", "share of squared outcomes explained, against a forecast of zero", "share"),
+    "qlike": Metric("QLIKE", "quasi-likelihood loss of the variance forecast, smearing applied; lower is better"),
+    "ic": Metric("IC", "Spearman rank correlation of forecast and outcome", "share"),
+    "spearman_ic": Metric("IC", "Spearman rank correlation of forecast and outcome", "share"),
+    "hit_rate": Metric("Hit rate", "share of outcomes whose sign was forecast", "percent"),
+    "log_loss": Metric("Log loss", "mean negative log-likelihood; lower is better"),
+    "brier": Metric("Brier", "mean squared error of the probability; lower is better"),
+    "auc": Metric("AUC", "chance that an up day is ranked above a down day; 0.5 is a coin", "share"),
+    "calibration_error": Metric("Calib. err.", "mean gap of forecast probability and frequency; lower is better"),
+}
+
+WINDOW_USE: dict[str, str] = {
+    "train": "recipes are fitted here",
+    "validation": "engines stop early and tune here",
+    "blending": "ensembles learn their weights here",
+    "selection": "used to choose: the leaderboard's rows",
+    "gate": "never used to choose: the decision's rows",
+}
+
+OUTCOMES: dict[str, str] = {
+    "promoted": "Promoted",
+    "kept": "Kept",
+    "baseline": "Baseline",
+    "quarantined": "Quarantined",
+    "unchanged": "Unchanged",
+}
+
+
+def clean(text: object, longest: int = LONGEST_NAME) -> str:
+    """Text from outside, safe to show: controls, direction overrides and surrogates become escapes, and it is bounded.
+
+    Escaping for HTML, Markdown or a terminal comes on top of this.
+    """
+    shown = "".join(_visible(character) for character in str(text)[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
+        return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return character
+
+
+def figure(value: float, digits: int = 4) -> str:
+    """A number with so many significant digits, without an exponent where that stays readable."""
+    if not math.isfinite(value):
+        return NOTHING
+    if value == 0:
+        return "0"
+    if not 1e-5 <= abs(value) < 1e7:
+        return signed(f"{value:.{digits - 1}e}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return signed(f"{value:,.{decimals}f}")
+
+
+def share(value: float) -> str:
+    """A number on the scale of R² or AUC, with three decimals."""
+    return signed(f"{value:.3f}") if math.isfinite(value) else NOTHING
+
+
+def percent(value: float, plus: bool = False) -> str:
+    """A share as a percentage with one decimal; ``plus`` shows the sign of gains too."""
+    if not math.isfinite(value):
+        return NOTHING
+    return signed(f"{100 * value:+.1f} %" if plus else f"{100 * value:.1f} %")
+
+
+def probability(value: float) -> str:
+    """A p-value with three decimals; below that it only says so."""
+    if not math.isfinite(value):
+        return NOTHING
+    return "< 0.001" if 0 <= value < 0.001 else f"{value:.3f}"
+
+
+def signed(text: str) -> str:
+    """The same number with a minus sign in place of a hyphen."""
+    return text.replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 0.4 s, 12 s, 3 min 20 s, 1 h 04 min."""
+    if not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def metric(name: str) -> Metric:
+    """How a metric is called; one that is not known here keeps its own name."""
+    return METRICS.get(name) or Metric(clean(name, 24), clean(name))
+
+
+def metric_value(name: str, value: float) -> str:
+    """A metric's value in its own style."""
+    style = metric(name).style
+    return {"figure": figure, "share": share, "percent": percent}[style](value)
+
+
+def metric_columns(scores: tuple[Score, ...]) -> tuple[str, ...]:
+    """Names of the metrics to show besides the ranking one, in the order in which scores give them."""
+    names = dict.fromkeys(name for score in scores for name in score.metrics)
+    return tuple(name for name in names if not any(score.metric == name for score in scores))
+
+
+def day(moment: str) -> str:
+    """The date of an ISO 8601 time."""
+    return clean(moment)[:10]
+
+
+def question(facts: Facts) -> str:
+    """What is being predicted, in one line."""
+    target, bar = facts.rows.target, clean(facts.snapshot.bar)
+    ahead = "the next bar" if target.horizon == 1 else f"the next {target.horizon} bars"
+    what = {"volatility": "Volatility", "return": "Log return", "direction": "Direction"}[target.name]
+    return f"{what} over {ahead} ({bar}) of {of_symbols(facts)}"
+
+
+def of_symbols(facts: Facts) -> str:
+    """The symbol, or how many there are."""
+    symbols = facts.snapshot.symbols
+    return clean(symbols[0], 60) if len(symbols) == 1 else f"{len(symbols)} symbols"
+
+
+def headline(facts: Facts) -> str:
+    """The decision in one sentence."""
+    decision = facts.decision
+    champion = clean(facts.evidence.champion, 80) if facts.evidence else ""
+    name = clean(decision.promote, 80)
+    if decision.outcome == "promoted" and name:
+        return f"{name} is the new champion" if champion else f"{name} is the first champion"
+    if decision.outcome == "baseline" and name:
+        return f"Nothing earned more than a baseline: {name} serves as champion"
+    if decision.outcome == "unchanged":
+        return "Nothing changed since the last run"
+    if decision.outcome == "quarantined":
+        return "Nothing was promoted: the evidence is in quarantine"
+    return f"The champion stays: {champion}" if champion else "Nothing was promoted: there is no champion yet"
+
+
+def verdict(comparison: GateComparison, alpha: float) -> str:
+    """How the challenger did against a rival at this significance."""
+    if comparison.difference > 0 and comparison.p_value < alpha:
+        return "clearly better"
+    return "better, not clearly" if comparison.difference > 0 else "not better"
+
+
+def engine_status(result: EngineResult) -> str:
+    """One word for how an engine ended."""
+    if result.error:
+        return "FAILED"
+    if not result.candidates:
+        return "NO RESULT"
+    return "done" if is_reproducible(result) else "NOT REPRODUCIBLE"
+
+
+def standing(facts: Facts, score: Score) -> tuple[str, ...]:
+    """What a candidate is besides its rank: leader, best baseline, baseline, champion, promoted."""
+    found = []
+    if score.rank == 1:
+        found.append("leader")
+    reference = best_baseline(facts)
+    if score.engine == "baseline":
+        found.append("best baseline" if reference and reference.candidate == score.candidate else "baseline")
+    if facts.evidence and facts.evidence.champion == score.candidate:
+        found.append("champion before")
+    if facts.decision.promote and facts.decision.promote == score.candidate:
+        found.append("now champion")
+    return tuple(found)
+
+
+def snippet(facts: Facts) -> str:
+    """Python that loads the champion and predicts from raw bars; empty if there is none. Every value is quoted."""
+    if not has_champion(facts):
+        return ""
+    uri = facts.model_uri or f"models:/{facts.problem.get('name', '')}@champion"
+    columns = [*(["symbol"] if len(facts.snapshot.symbols) > 1 else [])]
+    columns += ["time", "open", "high", "low", "close", "volume"]
+    need = f"  # at least {facts.lookback + 1:,} bars a symbol" if facts.lookback else ""
+    return "\n".join(
+        [
+            "import mlflow",
+            "import pandas as pd",
+            "",
+            f"mlflow.set_tracking_uri({facts.tracking_uri!a})",
+            f"model = mlflow.pyfunc.load_model({uri!a})",
+            f"bars = pd.read_parquet({facts.snapshot.bars.path!a}){need}",
+            f"bars = bars[{columns!r}]",
+            "print(model.predict(bars))",
+        ]
+    )
+
+
+def alpha_of(problem: dict[str, Any]) -> float:
+    """The significance that the problem asks for."""
+    return float(problem.get("alpha", 0.05))
