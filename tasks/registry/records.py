@@ -1,0 +1,113 @@
+"""What the registry's functions take and give. Frozen, JSON-ready by ``contracts.to_json``, free of MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.contracts import (
+    Candidate,
+    Decision,
+    EngineResult,
+    Evidence,
+    FeatureMatrix,
+    Leaderboard,
+    Rows,
+    Score,
+    Snapshot,
+)
+from tasks.problem import Problem
+
+Role = Literal["shipped", "gated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """The facts of one night: what went in, what competed, how it ranked."""
+
+    problem: Problem
+    snapshot: Snapshot
+    features: FeatureMatrix
+    rows: Rows
+    results: tuple[EngineResult, ...]
+    leaderboard: Leaderboard
+    code_version: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One model for the registry: what consumers get, the gated fit whose evidence it carries, and the decision.
+
+    shipped and gated are the same recipe; with the policy ``none`` they are the same candidate. ``*_training_end``
+    are the closes (ISO UTC) of the last bar each was fitted on, label included. distance: root mean square difference
+    of the two fits' predictions on the gate rows, in the target's unit; NaN where they were not compared.
+    """
+
+    shipped: Candidate
+    gated: Candidate
+    shipped_training_end: str
+    gated_training_end: str
+    decision: Decision
+    evidence: Evidence | None = None
+    score: Score | None = None
+    gate_metrics: tuple[tuple[str, float], ...] = ()
+    distance: float = float("nan")
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedNight:
+    """Where a night was logged."""
+
+    run_id: str
+    experiment_id: str
+    tracking_uri: str
+    url: str
+    model_uris: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A registered version and the two models behind it (``gated_uri`` equals ``model_uri``'s source if one fit)."""
+
+    name: str
+    version: str
+    model_uri: str
+    gated_uri: str
+    tracking_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionInfo:
+    """What holds the alias ``champion``: enough to score it fairly and to name it."""
+
+    name: str
+    version: str
+    model_uri: str
+    gated_uri: str
+    candidate: str
+    engine: str
+    recipe_sha256: str
+    problem_sha256: str
+    training_end: str
+    gated_training_end: str
+    snapshot_sha256: str
+    tracking_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionInfo:
+    """One registered version as ``nocturne models`` shows it. Times are ISO UTC; ``promoted`` is empty if never."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    candidate: str
+    engine: str
+    registered: str
+    promoted: str
+    outcome: str
+    reasons: tuple[str, ...]
+    training_end: str
+    run_id: str
