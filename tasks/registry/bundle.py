@@ -58,8 +58,8 @@ def entry_facts(entry: Entry, role: Role) -> dict[str, Any]:
     notes = entry.notes
     if shipped_later:
         notes = (
-            f"Not itself gated: the gated recipe refitted through {entry.shipped_training_end}; the evidence is that of "
-            f"the fit through {entry.gated_training_end}.",
+            f"Not itself gated: the gated recipe refitted through {entry.shipped_training_end}; the evidence is that "
+            f"of the fit through {entry.gated_training_end}.",
             *notes,
         )
     return {

@@ -154,14 +154,16 @@ def _instants(values: pd.Series, symbol: str) -> tuple[npt.NDArray[np.int64], bo
 
 
 def _stamps(values: pd.Series) -> tuple[pd.DatetimeIndex, bool]:
+    """The instants without a zone, in UTC where there was one, and whether there was none."""
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return pd.DatetimeIndex(values).tz_convert("UTC"), False
+        return pd.DatetimeIndex(values).tz_convert(None), False
     if values.dtype.kind == "M":
         return pd.DatetimeIndex(values), True
     naive = {pd.Timestamp(value).tzinfo is None for value in values if not pd.isna(value)}
     if len(naive) > 1:
         raise ValueError("some have a time zone and some have none")
-    return pd.DatetimeIndex(pd.to_datetime(values, utc=True, format="ISO8601")), naive == {True}
+    parsed = pd.DatetimeIndex(pd.to_datetime(values, utc=True, format="ISO8601"))
+    return parsed.tz_convert(None), naive == {True}
 
 
 def _sessions(time: npt.NDArray[np.int64], naive: bool, bar: str, symbol: str) -> npt.NDArray[np.datetime64]:

@@ -34,7 +34,7 @@ class Predictor:
     @property
     def bars_needed(self) -> int:
         """How many bars of a symbol one prediction takes: the features' lookback and the model's own history."""
-        return self._lookback + self._scorer.history
+        return bars_needed(self._scorer.columns, self._scorer.history)
 
     def predict(self, bars: pd.DataFrame, rows: str = "last") -> pd.DataFrame:
         """Columns ``symbol`` (if given), ``time`` (as given), ``prediction`` (float64, in the target's unit).
@@ -66,6 +66,11 @@ class Predictor:
         if not np.isfinite(features).all():
             raise ModelInputError(_not_computed(bars, features, spec.columns))
         return self._scorer.predict(features)[self._scorer.history if not last else -1 :]
+
+
+def bars_needed(columns: tuple[str, ...], history: int) -> int:
+    """How many bars of a symbol one prediction from these columns takes, the last one included."""
+    return lookback(columns) + history
 
 
 def _not_computed(bars: SymbolBars, features: Floats, columns: tuple[str, ...]) -> str:

