@@ -112,7 +112,7 @@ def _half_log_mean(variances: FloatArray, horizon: int, labelled: BoolArray) -> 
     # A plain sum of h shifted slices: unlike differences of a running sum, it forgets whatever lies outside the window.
     n = len(variances)
     total = np.zeros(n)
-    for ahead in range(1, horizon + 1):
+    for ahead in range(1, min(horizon, n - 1) + 1):
         total[: n - ahead] += variances[ahead:]
     label = np.full(n, np.nan)
     label[labelled] = 0.5 * np.log(total[labelled] / horizon)

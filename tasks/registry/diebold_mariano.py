@@ -30,7 +30,7 @@ LARGEST_MATRIX = 1000
 """Beyond so many dates the law is taken at this many, with the same b: it differs by less than 1e-4 there."""
 
 DEGENERATE = 1e-24
-"""A long-run variance below this share of the squared mean is rounding: losses that differ by a constant or not at all."""
+"""A long-run variance below this share of the squared mean is rounding: losses that differ by a constant, or none."""
 
 NODES = 200
 

@@ -174,8 +174,8 @@ def _missing(evidence: Evidence) -> tuple[str, ...]:
     found = []
     if evidence.champion and not evidence.champion_unscored and not any(role == "champion" for role, _ in tested):
         found.append("There is no test against the champion.")
-    needs_baseline = evidence.best_baseline != evidence.challenger
-    if needs_baseline and ("baseline", evidence.best_baseline) not in tested:
+    is_best_baseline = evidence.challenger_engine == "baseline" and evidence.best_baseline == evidence.challenger
+    if not is_best_baseline and ("baseline", evidence.best_baseline) not in tested:
         found.append(
             f"There is no test against the best baseline ({evidence.best_baseline or 'none could be fitted'})."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import exchange_calendars
 import pandas as pd
 
@@ -10,6 +12,7 @@ from tasks.errors import ConfigurationError
 BEGINNING = pd.Timestamp("1970-01-01")
 
 
+@lru_cache(maxsize=8)
 def calendar_sessions(name: str, last: pd.Timestamp) -> pd.DatetimeIndex:
     """All sessions (naive midnights) from 1970, or the calendar's own first bound if that is later, through ``last``.
 
@@ -25,4 +28,5 @@ def calendar_sessions(name: str, last: pd.Timestamp) -> pd.DatetimeIndex:
     start = BEGINNING if bound is None else max(BEGINNING, bound)
     # The day after, because a calendar that ends on its first session is refused.
     calendar = exchange_calendars.get_calendar(name, start=start, end=last.normalize() + pd.Timedelta(days=1))
-    return pd.DatetimeIndex(calendar.sessions)
+    sessions = pd.DatetimeIndex(calendar.sessions)
+    return sessions[sessions <= last]
