@@ -26,7 +26,7 @@ from tasks.contracts import (
 class Forecast:
     """Predictions worth drawing: the search fit's for the selection window, the gated fit's for the gate window.
 
-    Each file aligns with the snapshot's rows and has a column ``prediction``, or one column only.
+    Each file aligns with the snapshot's rows and has a column ``prediction``.
     """
 
     candidate: str
@@ -40,8 +40,9 @@ class Facts:
     """One night: what was asked, on which bars, who competed, what was decided, and what it cost.
 
     ``problem`` is ``Problem.model_dump(mode="json")``. ``importance`` belongs to ``importance_of``. ``version`` is the
-    registered version that this night made, empty if none. ``run_url`` is a page of the tracking server, if it has any.
-    ``lookback`` is how many bars a prediction needs before its own. ``seconds`` is wall time by stage.
+    registered version that this night made, ``champion_version`` the one that the alias names after it; empty if none.
+    ``run_url`` is a page of the tracking server, if it has any. ``lookback`` is how many bars a prediction needs
+    before its own. ``seconds`` is wall time by stage.
     """
 
     run_id: str
@@ -57,6 +58,7 @@ class Facts:
     importance_of: str = ""
     importance: tuple[tuple[str, float], ...] = ()
     version: str = ""
+    champion_version: str = ""
     model_uri: str = ""
     tracking_uri: str = ""
     run_url: str = ""

@@ -6,7 +6,6 @@ and escaped by the template. Every number is written with its full value in a ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from tasks.contracts import EngineResult, GateComparison, Score, Window
+from tasks.contracts import EngineResult, GateComparison, Score
 from tasks.report import facts as told
 from tasks.report import pictures, series, words
 from tasks.report.facts import Facts
@@ -178,8 +177,8 @@ def _forecast_drawings(night: Night, found: list[Forecasts]) -> list[Drawing]:
     by_date = " Symbols are averaged by date." if panel else ""
     ahead = Drawing(
         "Who was ahead, and when",
-        "Running gain over the best baseline, as a share of its whole loss in the window: rising while the leader does "
-        f"better; where it ends is the skill on that window.{by_date}",
+        "Running gain over the best baseline, as a share of its whole loss in the window: rising where it does "
+        f"better, and it ends at the skill on that window.{by_date}",
         pictures.advantage(found, target.loss),
         lines,
     )
@@ -210,7 +209,7 @@ def _volatility(night: Night, found: list[Forecasts], lines: tuple[tuple[str, st
 
 def _returns(found: list[Forecasts], lines: tuple[tuple[str, str], ...]) -> Drawing:
     caption = (
-        "Ten bins of equal size by the leader's forecast, each with two standard errors (too narrow where labels "
+        "Ten bins of equal size by forecast, each with two standard errors (too narrow where labels "
         "overlap). On the dotted line forecasts would be right on average; a flat row of points says nothing."
     )
     return Drawing("Forecast and outcome", caption, pictures.return_bins(found), lines[:1])
@@ -303,13 +302,3 @@ def _plain(value: object) -> str:
 def _link(address: str) -> str:
     """The address if it may be linked: http or https, nothing that a browser would run."""
     return address if address.startswith(("http://", "https://")) else ""
-
-
-def window_use(window: Window) -> str:
-    """What a window is for."""
-    return words.WINDOW_USE.get(window.name, "")
-
-
-def text_of(items: Iterable[str]) -> str:
-    """Several remarks as one line."""
-    return "; ".join(words.clean(item, 400) for item in items)

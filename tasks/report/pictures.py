@@ -29,6 +29,7 @@ from tasks.report.series import (
     thinned,
 )
 from tasks.report.svg import Picture, colour, picture
+from tasks.report.words import signed
 
 MOST_POINTS = {False: 640, True: 180}
 TITLES = {
@@ -54,6 +55,7 @@ def windows_over_price(times: Times, price: Floats, windows: Sequence[Window]) -
         if np.all(price > 0):
             axes.set_yscale("log")
             _plain_log_ticks(axes, price)
+        _headroom(axes, price, 0.34 if narrow else 0.12)
         for window in windows:
             _shade(axes, window, narrow)
         axes.plot(drawn[0], drawn[1], color=colour("ink"), linewidth=1.1)
@@ -74,6 +76,15 @@ def _shade(axes: Any, window: Window, narrow: bool) -> None:
         rotation=90 if narrow and window.name != "train" else 0,
         ha="center", va="top", fontsize=10.5, color=colour("ink"),
     )  # fmt: skip
+
+
+def _headroom(axes: Any, price: Floats, share: float) -> None:
+    """Room above the price for the windows' names."""
+    low, high = float(price.min()), float(price.max())
+    if low > 0:
+        axes.set_ylim(low / (high / low) ** 0.06, high * (high / low) ** share)
+    else:
+        axes.set_ylim(low - 0.06 * (high - low), high + share * (high - low))
 
 
 def _plain_log_ticks(axes: Any, price: Floats) -> None:
@@ -177,7 +188,7 @@ def _running(axes: Any, line: tuple[Times, Floats], name: str, narrow: bool) -> 
         linestyle=SOLID if name == "leader" else DASHED,
     )
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g} %" if value else "0 %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(f"{value:+.3g} %") if value else "0 %"))
     _dates(axes, narrow or len(axes.figure.axes) > 1)
 
 
@@ -186,7 +197,7 @@ def _points(axes: Any, points: Sequence[Bin], name: str, marker: str, scale: flo
         return
     x, y, error = (scale * np.array([getattr(p, k) for p in points]) for k in ("forecast", "outcome", "error"))
     spread = np.where(np.isfinite(error), 2 * error, 0.0)
-    axes.vlines(x, y - spread, y + spread, color=colour(name), linewidth=1.2)
+    axes.vlines(x, y - spread, y + spread, color=colour(name), linewidth=1.1, alpha=0.5)
     axes.plot(x, y, marker=marker, markersize=5.5, color=colour(name), linewidth=1.0, markeredgewidth=0)
 
 
@@ -201,6 +212,7 @@ def _diagonal(axes: Any, forecasts: Sequence[float]) -> None:
 def _panels(found: Sequence[Forecasts], one: Paint, *, stacked: bool) -> Callable[[Figure, bool], None]:
     def paint(figure: Figure, narrow: bool) -> None:
         down = stacked or narrow
+        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.09 if down else 0.04)
         shape = (len(found), 1) if down else (1, max(2, len(found)))
         grid = figure.subplots(*shape, squeeze=False, sharey=False).ravel()
         for axes, rows in zip(grid, found, strict=False):
@@ -214,7 +226,7 @@ def _panels(found: Sequence[Forecasts], one: Paint, *, stacked: bool) -> Callabl
 
 def _dates(axes: Any, narrow: bool) -> None:
     low, high = (pd.Timestamp(mdates.num2date(edge)) for edge in axes.dataLim.intervalx)
-    step, ticks = date_ticks(low.tz_localize(None), high.tz_localize(None), 5 if narrow else 9)
+    step, ticks = date_ticks(low.tz_localize(None), high.tz_localize(None), 4 if narrow else 9)
     axes.set_xticks(mdates.date2num(ticks.to_numpy()), [moment.strftime(step) for moment in ticks])
 
 

@@ -17,6 +17,7 @@ Times = npt.NDArray[np.datetime64]
 
 SESSIONS_A_YEAR = {"24/7": 365, "24/5": 260}
 TRADING_DAYS = 252
+PROBABILITY_EDGE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +101,12 @@ def annual_percent(log_volatility: Floats, bars_a_year: float) -> Floats:
 
 
 def losses(label: Floats, forecast: Floats, loss: Literal["mse", "log_loss"]) -> Floats:
-    """Each row's ranking loss: squared error, or negative log-likelihood with probabilities kept off 0 and 1."""
+    """Each row's ranking loss, as the leaderboard has it: squared error, or negative log-likelihood with probabilities
+    kept 1e-6 from 0 and 1.
+    """
     if loss == "mse":
         return (label - forecast) ** 2
-    sure = np.clip(forecast, 1e-15, 1 - 1e-15)
+    sure = np.clip(forecast, PROBABILITY_EDGE, 1 - PROBABILITY_EDGE)
     return -np.where(label > 0.5, np.log(sure), np.log1p(-sure))
 
 

@@ -106,7 +106,8 @@ def themed(document: str, prefix: str) -> str:
     body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
     body = re.sub(r"font: bold ([\d.]+px) [^;\"]*", r"font-weight: 600; font-size: \1", body)
     body = re.sub(r"font-family: [^;\"]*(; )?", "", body)
-    body = re.sub(r"(\d\.\d)\d+", r"\1", body)
+    # Tenths of a pixel do for lines and places; text between tags keeps its digits.
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d)\d+", r"\1", tag[0]), body)
     return _opened(_renamed(body, prefix)).replace("\n", " ")
 
 

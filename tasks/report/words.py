@@ -34,8 +34,8 @@ METRICS: dict[str, Metric] = {
     "r2_zero": Metric("R² vs 0", "share of squared outcomes explained, against a forecast of zero", "share"),
     "qlike": Metric("QLIKE", "quasi-likelihood loss of the variance forecast, smearing applied; lower is better"),
     "ic": Metric("IC", "Spearman rank correlation of forecast and outcome", "share"),
-    "spearman_ic": Metric("IC", "Spearman rank correlation of forecast and outcome", "share"),
-    "hit_rate": Metric("Hit rate", "share of outcomes whose sign was forecast", "percent"),
+    "hit_rate": Metric("Hit rate", "share of outcomes whose side was forecast", "percent"),
+    "base_rate": Metric("Base rate", "share of the commoner side, known only afterwards", "percent"),
     "log_loss": Metric("Log loss", "mean negative log-likelihood; lower is better"),
     "brier": Metric("Brier", "mean squared error of the probability; lower is better"),
     "auc": Metric("AUC", "chance that an up day is ranked above a down day; 0.5 is a coin", "share"),
@@ -75,13 +75,14 @@ def _visible(character: str) -> str:
 
 
 def figure(value: float, digits: int = 4) -> str:
-    """A number with so many significant digits, without an exponent where that stays readable."""
+    """A number with so many significant digits; below 0.001 and from ten million on with an exponent."""
     if not math.isfinite(value):
         return NOTHING
     if value == 0:
         return "0"
-    if not 1e-5 <= abs(value) < 1e7:
-        return signed(f"{value:.{digits - 1}e}")
+    if not 1e-3 <= abs(value) < 1e7:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return signed(f"{mantissa}e{int(exponent)}")
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return signed(f"{value:,.{decimals}f}")
 
@@ -95,7 +96,8 @@ def percent(value: float, plus: bool = False) -> str:
     """A share as a percentage with one decimal; ``plus`` shows the sign of gains too."""
     if not math.isfinite(value):
         return NOTHING
-    return signed(f"{100 * value:+.1f} %" if plus else f"{100 * value:.1f} %")
+    rounded = round(100 * value, 1) + 0.0  # no minus sign before a zero
+    return signed(f"{rounded:+.1f} %" if plus and rounded else f"{rounded:.1f} %")
 
 
 def probability(value: float) -> str:
@@ -111,9 +113,11 @@ def signed(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 0.4 s, 12 s, 3 min 20 s, 1 h 04 min."""
+    """Seconds as a person says them: < 0.1 s, 0.4 s, 12 s, 3 min 20 s, 1 h 04 min."""
     if not math.isfinite(seconds):
         return NOTHING
+    if 0 < seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -193,10 +197,12 @@ def engine_status(result: EngineResult) -> str:
 
 
 def standing(facts: Facts, score: Score) -> tuple[str, ...]:
-    """What a candidate is besides its rank: leader, best baseline, baseline, champion, promoted."""
+    """What a candidate is besides its rank: leader, challenger, best baseline, baseline, champion, promoted."""
     found = []
     if score.rank == 1:
         found.append("leader")
+    if facts.evidence and facts.evidence.challenger == score.candidate:
+        found.append("challenger")
     reference = best_baseline(facts)
     if score.engine == "baseline":
         found.append("best baseline" if reference and reference.candidate == score.candidate else "baseline")

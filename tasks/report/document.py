@@ -1,0 +1,94 @@
+"""The night as one JSON document: what ``nocturne run --json`` prints and what a run's record keeps.
+
+Plain values only; names are the contracts'. NaN and infinity, which JSON does not have, become null.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tasks.contracts import Score, to_json
+from tasks.report import words
+from tasks.report.facts import Facts, alerts, best_baseline, comparisons, ranked
+
+
+def document(facts: Facts) -> dict[str, Any]:
+    """The night's document. ``partial`` says whether an engine, a symbol or evidence is missing."""
+    shown = {
+        "run_id": facts.run_id,
+        "problem": facts.problem.get("name", ""),
+        "question": words.question(facts),
+        "started": facts.started,
+        "snapshot": _snapshot(facts),
+        "windows": to_json(facts.rows.windows),
+        "leaderboard": [_score(facts, score) for score in ranked(facts)],
+        "leaderboard_sha256": facts.leaderboard.sha256,
+        "selection": {"rows": facts.leaderboard.rows, "dates": facts.leaderboard.dates},
+        "best_baseline": getattr(best_baseline(facts), "candidate", ""),
+        "decision": _decision(facts),
+        "gate": [{**to_json(item), "verdict": _verdict(facts, item)} for item in comparisons(facts)],
+        "engines": [_engine(result) for result in facts.engines],
+        "alerts": to_json(alerts(facts)),
+        "partial": any(alert.level == "bad" for alert in alerts(facts)) or bool(facts.snapshot.quarantined),
+        "model_uri": facts.model_uri,
+        "tracking_uri": facts.tracking_uri,
+        "run_url": facts.run_url,
+        "report": facts.report,
+        "snippet": words.snippet(facts),
+        "seconds": facts.seconds,
+        "engine_seconds": facts.engine_seconds,
+    }
+    return dict(_finite(shown))
+
+
+def _snapshot(facts: Facts) -> dict[str, Any]:
+    snapshot = facts.snapshot
+    return {
+        "sha256": snapshot.sha256,
+        "rows": snapshot.bars.rows,
+        "symbols": list(snapshot.symbols),
+        "first": snapshot.first,
+        "last": snapshot.last,
+        "quarantined": list(snapshot.quarantined),
+        "warnings": [*snapshot.warnings, *facts.rows.warnings],
+    }
+
+
+def _score(facts: Facts, score: Score) -> dict[str, Any]:
+    entry: dict[str, Any] = to_json(score)
+    return {**entry, "standing": list(words.standing(facts, score))}
+
+
+def _decision(facts: Facts) -> dict[str, Any]:
+    decision = facts.decision
+    return {
+        "outcome": decision.outcome,
+        "headline": words.headline(facts),
+        "candidate": decision.promote,
+        "version": facts.version,
+        "champion_version": facts.champion_version,
+        "reasons": list(decision.reasons),
+    }
+
+
+def _engine(result: Any) -> dict[str, Any]:
+    return {
+        "engine": result.engine,
+        "status": words.engine_status(result),
+        "candidates": len(result.candidates),
+        "error": result.error,
+        "notes": list(result.notes),
+    }
+
+
+def _verdict(facts: Facts, item: Any) -> str:
+    return words.verdict(item, words.alpha_of(facts.problem))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

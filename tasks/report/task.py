@@ -1,0 +1,73 @@
+"""The report as Prefect tasks: read what is drawn, verified; render; write the page; leave artifacts in the UI."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.contracts import Ref
+from tasks.errors import ConfigurationError
+from tasks.report import markdown
+from tasks.report.facts import Facts, Forecast
+from tasks.report.page import Night, Predictions, render
+from tasks.report.series import Floats
+from tasks.storage import home, read_parquet, write_text
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def publish(facts: Facts) -> Facts:
+    """Write the page and leave the night's artifacts in Prefect; the facts come back with the page's path."""
+    path = page_path(facts)
+    told = dataclasses.replace(facts, report=str(path))
+    write_text(path, render(night_of(told)))
+    leave_artifacts(told)
+    return told
+
+
+def page_path(facts: Facts) -> Path:
+    """``reports/<problem>/<run>.html`` below the state folder. Raises ConfigurationError if a name is not one."""
+    names = (str(facts.problem.get("name", "")), facts.run_id)
+    for name in names:
+        if not name or name in (".", "..") or Path(name).name != name or "\0" in name:
+            raise ConfigurationError(f"report: {name!r} cannot name a folder or file: use letters, digits and hyphens")
+    return home() / "reports" / names[0] / f"{names[1]}.html"
+
+
+def night_of(facts: Facts) -> Night:
+    """The night with its bars, labels and predictions read. Raises IntegrityError if a file was altered."""
+    return Night(
+        facts=facts,
+        bars=read_parquet(facts.snapshot.bars, ["symbol", "time", "close"]),
+        labels=read_parquet(facts.rows.ref, ["symbol", "time", "session", "label", "window"]),
+        predictions=tuple(_read(item) for item in facts.forecasts),
+    )
+
+
+def _read(item: Forecast) -> Predictions:
+    return Predictions(candidate=item.candidate, role=item.role, search=_column(item.search), gate=_column(item.gate))
+
+
+def _column(ref: Ref | None) -> Floats | None:
+    return None if ref is None else read_parquet(ref, ["prediction"])["prediction"].to_numpy(np.float64)
+
+
+def leave_artifacts(facts: Facts) -> None:
+    """Leaderboard, decision and links, under keys that stay the same from night to night."""
+    name = str(facts.problem["name"])
+    rows: list[dict[str, object]] = [dict(row) for row in markdown.leaderboard_rows(facts)]
+    create_table_artifact(
+        key=f"{name}-leaderboard", table=rows, description="Selection window: used to choose. All out of sample."
+    )
+    create_markdown_artifact(
+        key=f"{name}-decision", markdown=markdown.decision(facts), description="What the gate decided"
+    )
+    create_link_artifact(
+        key=f"{name}-report", link=Path(facts.report).as_uri(), link_text="Report", description=facts.report
+    )
+    if facts.run_url:
+        create_link_artifact(key=f"{name}-mlflow", link=facts.run_url, link_text="MLflow run")

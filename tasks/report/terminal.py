@@ -1,0 +1,126 @@
+"""The night in a terminal of 80 columns: alerts, leaderboard, decision, links, and a snippet to copy.
+
+Works from the night's JSON document (see ``document``), so that a past night can be told again. Text from outside is
+cleaned of control characters and never read as markup. Wide lines (paths, code) are left for the terminal to wrap, so
+that they can be copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tasks.report import words
+
+STYLES = {"promoted": "green", "kept": "cyan", "baseline": "yellow", "quarantined": "red", "unchanged": "cyan"}
+EXTRA_METRIC = ("r2", "r2_zero", "auc")
+"""Of the metrics that do not rank, the one that fits into 80 columns."""
+
+
+def night(document: dict[str, Any]) -> Iterator[RenderableType]:
+    """Everything worth saying, in reading order, each part to be printed on its own."""
+    if document["alerts"]:
+        yield alerts(document)
+    yield leaderboard(document)
+    yield decision(document)
+    yield links(document)
+    if document["snippet"]:
+        yield snippet(document)
+
+
+def alerts(document: dict[str, Any]) -> RenderableType:
+    """What degraded, one paragraph each."""
+    lines = []
+    for alert in document["alerts"]:
+        style = "bold red" if alert["level"] == "bad" else "bold yellow"
+        detail = f": {words.clean(alert['detail'], 300)}" if alert["detail"] else ""
+        lines.append(Text.assemble((words.clean(alert["title"]).upper(), style), detail))
+    return Group(*lines)
+
+
+def leaderboard(document: dict[str, Any]) -> Table:
+    """The leaderboard; baselines dim, the best of them named, ``*`` before the leader, ``→`` before who is promoted."""
+    scores = document["leaderboard"]
+    ranking = words.metric(scores[0]["metric"]).short if scores else "score"
+    extra = next((name for name in EXTRA_METRIC if any(name in score["metrics"] for score in scores)), "")
+    selection = document["selection"]
+    table = Table(
+        title=Text(f"Leaderboard: {words.clean(document['question'], 120)}", style="bold"),
+        caption=Text(f"selection window (used to choose): {selection['rows']:,} rows; by {ranking}; dim: baselines"),
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left",
+    )  # fmt: skip
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("candidate", overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("engine", no_wrap=True, max_width=9)
+    for name in (ranking, "skill", *([words.metric(extra).short] if extra else []), "train", "µs/row"):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for score in scores:
+        table.add_row(*_row(score, extra), style=_style(score))
+    return table
+
+
+def _style(score: dict[str, Any]) -> str:
+    if "now champion" in score["standing"]:
+        return "bold green"
+    return "dim" if score["engine"] == "baseline" else ""
+
+
+def _row(score: dict[str, Any], extra: str) -> list[Text]:
+    mark = "→ " if "now champion" in score["standing"] else "* " if "leader" in score["standing"] else "  "
+    metrics = [words.metric_value(extra, _number(score["metrics"].get(extra)))] if extra else []
+    cells = [
+        str(score["rank"]),
+        mark + words.clean(score["candidate"], 60),
+        words.clean(score["engine"], 9),
+        words.figure(_number(score["score"]), 5),
+        words.percent(_number(score["skill"]), plus=True),
+        *metrics,
+        words.duration(_number(score["train_seconds"])),
+        words.figure(_number(score["predict_us_per_row"]), 2),
+    ]
+    return [Text(cell) for cell in cells]
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def decision(document: dict[str, Any]) -> Panel:
+    """The decision with its reasons."""
+    decided = document["decision"]
+    style = STYLES.get(decided["outcome"], "cyan")
+    reasons = [Text(f"• {words.clean(reason, 600)}") for reason in decided["reasons"]]
+    headline = Text(words.clean(decided["headline"], 300), style="bold")
+    title = Text(f"decision: {words.clean(decided['outcome'], 20)}", style=f"bold {style}")
+    return Panel(Group(headline, *reasons), title=title, title_align="left", border_style=style)
+
+
+def links(document: dict[str, Any]) -> RenderableType:
+    """Where the report, the runs and the model are."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    version = document["decision"]["version"]
+    model = document["model_uri"] + (f"  (this night: version {version})" if version else "")
+    seconds = sum(_number(value) for value in document["seconds"].values())
+    for name, text in (
+        ("report", document["report"]),
+        ("MLflow", document["run_url"] or document["tracking_uri"]),
+        ("model", model),
+        ("run", document["run_id"]),
+        ("time", words.duration(seconds)),
+    ):
+        table.add_row(name, Text(words.clean(text, 1000) or words.NOTHING))
+    return table
+
+
+def snippet(document: dict[str, Any]) -> RenderableType:
+    """Python to copy, without a frame, so that a selection takes nothing else along."""
+    code = Text(document["snippet"], no_wrap=True, overflow="ignore", style="green")
+    return Group(Text("Predict with the champion:", style="bold"), Text(""), code, Text(""))
