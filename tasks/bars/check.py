@@ -1,0 +1,282 @@
+"""Judge raw bars: what is accepted, what is set aside, which symbols are quarantined, whether the source is refused.
+
+1. Every row is placed in its session. Rows not asked for, after ``as_of`` or unfinished do not count further.
+2. Symbols that are no tickers, or hold no price at all, are quarantined.
+3. Row rules: in a panel a broken row is set aside; a symbol with more than 0.1 % of them is quarantined; above 1 % of
+   all rows the source is refused. A source of one symbol with a broken row is refused.
+4. Repeats: equal ones are used once, a later one in the same file revises the earlier, files that disagree quarantine
+   the symbol.
+5. Series: constant ones and those with a hole of a year are quarantined; a wrong bar size refuses the source.
+
+Nothing is repaired and nothing is written here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.bars.describe import SourceDescription
+from tasks.bars.facts import opens_warning
+from tasks.bars.panel import Panel, build_panel, canonical
+from tasks.bars.read import RawBars, read_source
+from tasks.bars.refusal import BarsRefusedError, printable, refusal
+from tasks.bars.rules import RowRule, row_rules
+from tasks.bars.schema import validate_bars
+from tasks.bars.series import (
+    Repeats,
+    Rows,
+    constant_symbols,
+    disorder_findings,
+    empty_symbols,
+    find_repeats,
+    hostile_symbols,
+    long_gaps,
+    repeat_findings,
+    short_histories,
+    wrong_bar_size,
+)
+from tasks.bars.sessions import CalendarRangeError
+from tasks.bars.stamps import Mask
+from tasks.contracts import Finding, Severity, to_json
+from tasks.errors import SourceUnavailableError
+
+SYMBOL_LIMIT = 0.001
+SOURCE_LIMIT = 0.01
+log = logging.getLogger("nocturne.bars")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedBars:
+    """Accepted bars and everything that was found on the way.
+
+    ``frame``: canonical bars. ``adjusted``: symbol, time, session, adj_close and factor (adj_close / close) for the
+    same rows, NaN where the source has none; None if it has no adjusted close. ``superseded``: canonical bars that a
+    later row of the same file replaced, oldest first.
+    """
+
+    frame: pd.DataFrame
+    findings: tuple[Finding, ...]
+    quarantined: tuple[str, ...]
+    warnings: tuple[str, ...]
+    adjusted: pd.DataFrame | None = None
+    superseded: pd.DataFrame | None = None
+
+
+@dataclass(slots=True)
+class _Verdict:
+    findings: list[Finding] = field(default_factory=list)
+    quarantined: dict[int, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    refused: str = ""
+    kept: Rows = field(default_factory=lambda: np.array([], dtype=np.int64))
+    superseded: Rows = field(default_factory=lambda: np.array([], dtype=np.int64))
+
+    def refuse(self, rule: str, why: str, detail: str) -> None:
+        self.refused = self.refused or why
+        self.findings.append(Finding(rule=rule, severity="refused", detail=detail))
+
+
+def check_bars(raw: RawBars, description: SourceDescription, now: pd.Timestamp) -> CheckedBars:
+    """The bars that may be used. ``now`` is aware; bars that close later are not finished.
+
+    Raises BarsRefusedError (all findings attached, five shown) if the source is refused, ConfigurationError for an
+    unknown calendar.
+    """
+    try:
+        panel = build_panel(raw, description, now)
+    except CalendarRangeError as error:
+        finding = Finding(rule="calendar-range", severity="refused", detail=printable(str(error), 200))
+        raise refusal(description.source, "the calendar does not cover it.", [finding]) from error
+    verdict = _judge(panel)
+    if verdict.refused:
+        raise refusal(description.source, verdict.refused, verdict.findings)
+    return _accepted(panel, verdict)
+
+
+def inspect(description: SourceDescription, now: pd.Timestamp) -> dict[str, Any]:
+    """What the checks find, for people and scripts: rows, symbols, accepted, findings, quarantined.
+
+    Bad data is reported, never raised; ``accepted`` is 0 if the source is refused. Raises ConfigurationError and
+    SourceUnavailableError: those say nothing about the data.
+    """
+    rows = symbols = 0
+    try:
+        raw = read_source(description)
+        rows, symbols = len(raw.frame) + len(raw.ragged), len(raw.symbols)
+        checked = check_bars(raw, description, now)
+    except SourceUnavailableError:
+        raise
+    except BarsRefusedError as error:
+        return _report(rows, symbols, 0, error.findings, ())
+    return _report(rows, symbols, len(checked.frame), checked.findings, checked.quarantined)
+
+
+def _report(
+    rows: int, symbols: int, accepted: int, findings: tuple[Finding, ...], quarantined: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
+        "rows": rows,
+        "symbols": symbols,
+        "accepted": accepted,
+        "findings": [to_json(finding) for finding in findings],
+        "quarantined": list(quarantined),
+    }
+
+
+def _judge(panel: Panel) -> _Verdict:
+    verdict = _Verdict(findings=list(panel.raw.findings))
+    _judge_symbols(panel, verdict)
+    _note_time_cuts(panel, verdict)
+    broken = _judge_rows(panel, verdict)
+    out = np.isin(panel.code, list(verdict.quarantined))
+    repeats = find_repeats(panel, panel.live & ~broken & ~out)
+    _judge_repeats(panel, repeats, verdict)
+    kept = repeats.kept[~np.isin(panel.code[repeats.kept], list(verdict.quarantined))]
+    _judge_series(panel, kept, verdict)
+    verdict.kept = kept[~np.isin(panel.code[kept], list(verdict.quarantined))]
+    verdict.superseded = repeats.superseded[np.isin(panel.code[repeats.superseded], panel.code[verdict.kept])]
+    verdict.findings.extend(short_histories(panel, verdict.kept))
+    if not len(verdict.kept) and not verdict.refused:
+        verdict.refuse("nothing-left", "no usable bar is left.", "no bar passed the checks")
+    return verdict
+
+
+def _judge_symbols(panel: Panel, verdict: _Verdict) -> None:
+    verdict.missing = [name for name in panel.description.symbols if name not in panel.raw.symbols]
+    for name in verdict.missing:
+        have = ", ".join(printable(symbol) for symbol in panel.raw.symbols[:5])
+        detail = f"not in the source, which has {len(panel.raw.symbols):,} symbols: {have}"
+        verdict.findings.append(
+            Finding(rule="symbol-missing", severity="quarantined", symbol=printable(name, 64), detail=detail)
+        )
+    for code in sorted(hostile_symbols(panel)):
+        _quarantine(panel, verdict, code, "hostile-name", "not a ticker: its rows are not used")
+    for code in sorted(empty_symbols(panel) - set(verdict.quarantined)):
+        _quarantine(panel, verdict, code, "all-missing", "no row has all four prices")
+
+
+def _quarantine(panel: Panel, verdict: _Verdict, code: int, rule: str, detail: str) -> None:
+    symbol = printable(panel.raw.symbols[code], 64)
+    verdict.quarantined[code] = rule
+    alone = _symbols(panel) == 1
+    severity: Severity = "refused" if alone else "quarantined"
+    verdict.findings.append(Finding(rule=rule, severity=severity, symbol=symbol, detail=detail))
+    if alone:
+        verdict.refused = verdict.refused or f"its only symbol breaks the rule {rule}."
+
+
+def _symbols(panel: Panel) -> int:
+    return len(np.unique(panel.code[panel.live & (panel.code >= 0)]))
+
+
+def _note_time_cuts(panel: Panel, verdict: _Verdict) -> None:
+    verdict.findings.extend(disorder_findings(panel))
+    verdict.findings.extend(
+        panel.finding(at, "unfinished", "info", "the bar closes later than now; dropped")
+        for at in np.flatnonzero(panel.unfinished).tolist()
+    )
+    if panel.later.any():
+        detail = f"{int(panel.later.sum()):,} rows close after {panel.description.as_of}; not used"
+        verdict.findings.append(Finding(rule="as-of", severity="info", detail=detail))
+
+
+def _judge_rows(panel: Panel, verdict: _Verdict) -> Mask:
+    out = np.isin(panel.code, list(verdict.quarantined))
+    counted = panel.live & ~out
+    rules = [RowRule(rule.name, rule.broken & counted, rule.words) for rule in row_rules(panel)]
+    broken = np.logical_or.reduce([rule.broken for rule in rules])
+    bad, total = int(broken.sum()) + len(panel.raw.ragged), int(counted.sum()) + len(panel.raw.ragged)
+    alone = _symbols(panel) == 1
+    refused = bool(bad) and (alone or bad > SOURCE_LIMIT * total)
+    if refused:
+        limit = "in a source of one symbol" if alone else f"of {total:,} ({bad / total:.2%}; 1 % is the limit)"
+        verdict.refused = verdict.refused or f"{bad:,} broken {'row' if bad == 1 else 'rows'} {limit}."
+    severity: Severity = "refused" if refused else "set_aside"
+    verdict.findings.extend(
+        Finding(rule=f.rule, severity=severity, row=f.row, detail=f.detail) for f in panel.raw.ragged
+    )
+    for rule in rules:
+        verdict.findings.extend(
+            panel.finding(at, rule.name, severity, rule.words(at)) for at in np.flatnonzero(rule.broken).tolist()
+        )
+    if not refused:
+        _judge_shares(panel, verdict, broken, counted, "broken-rows")
+    return broken
+
+
+def _judge_shares(panel: Panel, verdict: _Verdict, bad: Mask, counted: Mask, rule: str) -> None:
+    size = len(panel.raw.symbols)
+    named = counted & (panel.code >= 0)
+    broken = np.bincount(panel.code[bad & named], minlength=size)
+    total = np.bincount(panel.code[named], minlength=size)
+    for code in np.flatnonzero(broken > SYMBOL_LIMIT * total).tolist():
+        share = f"{broken[code]:,} of {total[code]:,} rows ({broken[code] / total[code]:.2%}; 0.1 % is the limit)"
+        _quarantine(panel, verdict, code, rule, share)
+
+
+def _judge_repeats(panel: Panel, repeats: Repeats, verdict: _Verdict) -> None:
+    verdict.findings.extend(repeat_findings(panel, repeats))
+    if len(repeats.revised) > SOURCE_LIMIT * panel.live.sum():
+        count = f"{len(repeats.revised):,} rows contradict an earlier one of the same symbol and time"
+        verdict.refuse("conflicting-duplicate", f"{count} (1 % is the limit).", count)
+    for code in np.unique(panel.code[repeats.disagreeing]).tolist():
+        count = f"{int((panel.code[repeats.disagreeing] == code).sum()):,} bars differ between its files"
+        _quarantine(panel, verdict, code, "files-disagree", count)
+
+
+def _judge_series(panel: Panel, kept: Rows, verdict: _Verdict) -> None:
+    for rule, found in (("constant", constant_symbols(panel, kept)), ("long-gap", long_gaps(panel, kept))):
+        for code, detail in sorted(found.items()):
+            _quarantine(panel, verdict, code, rule, detail)
+    size = wrong_bar_size(panel, kept)
+    if size:
+        verdict.refuse("bar-size", f"{size}.", size)
+
+
+def _accepted(panel: Panel, verdict: _Verdict) -> CheckedBars:
+    frame = validate_bars(canonical(panel, verdict.kept), panel.description.negative_prices)
+    names = [printable(panel.raw.symbols[code], 64) for code in verdict.quarantined]
+    quarantined = tuple(sorted({*names, *(printable(name, 64) for name in verdict.missing)}))
+    warnings = _warnings(frame, verdict.findings, quarantined, panel.raw.has_volume)
+    for warning in warnings:
+        log.warning("%s: %s", panel.description.source, warning)
+    return CheckedBars(
+        frame=frame,
+        findings=tuple(verdict.findings),
+        quarantined=quarantined,
+        warnings=warnings,
+        adjusted=_adjusted(panel, verdict.kept, frame),
+        superseded=canonical(panel, verdict.superseded) if len(verdict.superseded) else None,
+    )
+
+
+def _adjusted(panel: Panel, kept: Rows, frame: pd.DataFrame) -> pd.DataFrame | None:
+    if not panel.raw.has_adjusted:
+        return None
+    adjusted = panel.values("adj_close")[kept]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = adjusted / frame["close"].to_numpy()
+    return frame[["symbol", "time", "session"]].assign(adj_close=adjusted, factor=factor)
+
+
+def _warnings(
+    frame: pd.DataFrame, findings: list[Finding], quarantined: tuple[str, ...], has_volume: bool
+) -> tuple[str, ...]:
+    counts = Counter(f.rule for f in findings if f.severity == "set_aside")
+    revised = sum(f.rule == "conflicting-duplicate" for f in findings)
+    short = sum(f.rule == "short-history" for f in findings)
+    told = [
+        "rows set aside: " + ", ".join(f"{rule} {count:,}" for rule, count in sorted(counts.items())) if counts else "",
+        f"quarantined: {', '.join(quarantined)}" if quarantined else "",
+        f"{revised:,} rows contradict an earlier row of the same file; the later one is used" if revised else "",
+        f"symbols with fewer bars than the longest feature looks back over: {short:,}" if short else "",
+        "" if has_volume else "the source has no volume",
+        opens_warning(frame),
+    ]
+    return tuple(text for text in told if text)

@@ -1,0 +1,57 @@
+"""The contract of a canonical bars frame, as a pandera schema: the last gate before anything is stored."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pandas as pd
+
+from tasks.errors import DataError
+
+COLUMNS = ("symbol", "time", "session", "open", "high", "low", "close", "volume")
+
+
+@functools.lru_cache(maxsize=2)
+def bars_schema(negative_prices: bool) -> Any:
+    """Columns in order, float64 without NaN or infinity, unique (symbol, time) in order, prices consistent."""
+    import pandera.pandas as pa  # noqa: PLC0415 - takes a second, and only where bars are checked
+
+    finite = pa.Check.in_range(-1e300, 1e300)
+    price = [finite] if negative_prices else [finite, pa.Check.gt(0)]
+    return pa.DataFrameSchema(
+        {
+            "symbol": pa.Column(object, pa.Check(lambda s: s.map(type).eq(str).all(), name="text")),
+            "time": pa.Column(pd.DatetimeTZDtype("ns", "UTC")),
+            "session": pa.Column("datetime64[ns]", pa.Check(lambda s: s.dt.normalize().eq(s), name="midnight")),
+            **{name: pa.Column(float, price) for name in ("open", "high", "low", "close")},
+            "volume": pa.Column(float, [finite, pa.Check.ge(0)]),
+        },
+        checks=[
+            pa.Check(lambda f: f["high"] >= f[["open", "low", "close"]].max(axis=1), name="high is the highest"),
+            pa.Check(lambda f: f["low"] <= f[["open", "close"]].min(axis=1), name="low is the lowest"),
+            pa.Check(lambda f: _in_order(f), name="sorted by symbol and time, each once"),
+        ],
+        index=pa.Index(int, pa.Check(lambda s: bool((s.to_numpy() == range(len(s))).all()), name="0 to n-1")),
+        strict=True,
+        ordered=True,
+    )
+
+
+def validate_bars(frame: pd.DataFrame, negative_prices: bool = False) -> pd.DataFrame:
+    """The frame itself, if it keeps the contract of canonical bars. Raises DataError naming rules and examples."""
+    import pandera.errors  # noqa: PLC0415 - as above
+
+    try:
+        bars_schema(negative_prices).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        cases = error.failure_cases.drop_duplicates("check").head(5)
+        lines = [f"{case.check} ({case.column}): {case.failure_case}" for case in cases.itertuples()]
+        raise DataError("not a canonical bars frame: " + "; ".join(lines)) from error
+    return frame
+
+
+def _in_order(frame: pd.DataFrame) -> bool:
+    symbol, time = frame["symbol"].to_numpy(), frame["time"].dt.tz_localize(None).to_numpy()
+    same = symbol[1:] == symbol[:-1]
+    return bool(((symbol[1:] > symbol[:-1]) | (same & (time[1:] > time[:-1]))).all())
