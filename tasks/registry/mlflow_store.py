@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
+_BATCH = 100  # what MLflow takes of parameters at once
 _QUIET = ("mlflow", "alembic", "sqlalchemy", "mlflow.store.db.utils", "mlflow.utils.requirements_utils")
 
 
@@ -88,6 +90,38 @@ def experiment(store: Store, name: str) -> str:
         return str(store.client.create_experiment(name, artifact_location=location if store.local else None))
 
 
+def new_run(store: Store, experiment_id: str, name: str, tags: Mapping[str, str], parent: str = "") -> str:
+    """Start a run, a child if there is a parent, and return its id. Empty tags are left out."""
+    given = {key: value for key, value in tags.items() if value}
+    if parent:
+        given["mlflow.parentRunId"] = parent
+    with _as_registry_error(f"a run '{name}' cannot be made"):
+        return str(store.client.create_run(experiment_id, tags=given, run_name=name).info.run_id)
+
+
+def log_values(store: Store, run_id: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    """Log parameters and metrics in batches: one by one, each metric would cost fifty times as much.
+
+    A metric that is not finite is left out: it does not exist, and some stores refuse it.
+    """
+    from mlflow.entities import Metric, Param  # noqa: PLC0415
+
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    finite = [Metric(name, float(value), now, 0) for name, value in metrics.items() if math.isfinite(value)]
+    given = [Param(name, value) for name, value in params.items()]
+    with _as_registry_error(f"run {run_id} cannot be written to"):
+        for start in range(0, max(len(given), 1), _BATCH):
+            store.client.log_batch(run_id, params=given[start : start + _BATCH])
+        for start in range(0, len(finite), _BATCH):
+            store.client.log_batch(run_id, metrics=finite[start : start + _BATCH])
+
+
+def finish(store: Store, run_id: str) -> None:
+    """End a run as finished."""
+    with _as_registry_error(f"run {run_id} cannot be ended"):
+        store.client.set_terminated(run_id)
+
+
 def champion(store: Store, name: str) -> ChampionInfo | None:
     """What holds the alias ``champion`` of this name, or None if nothing does."""
     version = _aliased(store, name, CHAMPION)
@@ -110,7 +144,9 @@ def champion(store: Store, name: str) -> ChampionInfo | None:
     )
 
 
-def create_version(store: Store, name: str, source: str, run_id: str, tags: dict[str, str], description: str) -> str:
+def create_version(
+    store: Store, name: str, *, source: str, run_id: str, tags: Mapping[str, str], description: str
+) -> str:
     """Register a logged model as the next version of this name; it gets no alias. Returns the version."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
@@ -119,7 +155,7 @@ def create_version(store: Store, name: str, source: str, run_id: str, tags: dict
             store.client.create_registered_model(name)
         model_id = source.removeprefix("models:/")
         made = store.client.create_model_version(
-            name, source=source, run_id=run_id, tags=tags, description=description, model_id=model_id
+            name, source=source, run_id=run_id, tags=dict(tags), description=description, model_id=model_id
         )
     return str(made.version)
 
@@ -131,7 +167,7 @@ def set_champion(store: Store, registered: Registered) -> None:
         set_version_tags(store, registered, {"promoted": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
-def set_version_tags(store: Store, registered: Registered, tags: dict[str, str]) -> None:
+def set_version_tags(store: Store, registered: Registered, tags: Mapping[str, str]) -> None:
     """Add tags to a registered version."""
     with _as_registry_error(f"{registered.name}: version {registered.version} cannot be tagged"):
         for key, value in tags.items():

@@ -55,6 +55,11 @@ class Entry:
     distance: float = float("nan")
     notes: tuple[str, ...] = ()
 
+    @property
+    def one_fit(self) -> bool:
+        """Whether what ships is the gated fit itself."""
+        return self.shipped.model == self.gated.model
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedNight:

@@ -31,11 +31,14 @@ class Absent(importlib.abc.MetaPathFinder):
     """Makes what a consumer need not have impossible to import."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the import system's signature
+        target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        """Raises ImportError for forbidden packages, knows nothing of any other."""
+        """Raises ModuleNotFoundError for forbidden packages, knows nothing of any other."""
         if fullname.partition(".")[0] in FORBIDDEN:
-            raise ImportError(f"{fullname} is not available to a promoted model")
+            raise ModuleNotFoundError(f"{fullname} is not available to a promoted model", name=fullname)
         return None
 
 

@@ -1,0 +1,206 @@
+"""A night in the registry, step by step: log, register, verify, and only then move the alias.
+
+1. ``log_night``: one parent run with what went in, a child run a candidate, the models of the leading three.
+2. ``register``: the shipped model and its gated fit are logged; the shipped one becomes the next version.
+3. ``verify_and_promote``: both are loaded afresh in a clean process and must repeat what was evaluated; then the alias
+   moves. Whatever fails before that leaves the alias where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.contracts import Candidate, Ref, Rows, Score, Snapshot, to_json
+from tasks.errors import RegistryError
+from tasks.registry.bundle import entry_facts
+from tasks.registry.card import description, version_tags
+from tasks.registry.mlflow_store import Store, create_version, experiment, finish, log_values, new_run, set_champion
+from tasks.registry.mlflow_store import set_version_tags as tag
+from tasks.registry.model_log import log_model
+from tasks.registry.parity import TOLERANCE, ask, evaluated, require_parity
+from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
+from tasks.storage import lock_digest, read_parquet, write_parquet
+
+LEADING = 3
+log = logging.getLogger("nocturne.registry")
+
+
+def log_night(store: Store, night: Night) -> LoggedNight:
+    """Log a night's facts, every candidate's figures, and the leading candidates' models. Raises RegistryError."""
+    experiment_id = experiment(store, night.problem.name)
+    started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    run_id = new_run(store, experiment_id, f"night {started}", {"kind": "night", **_night_tags(night)})
+    log_values(store, run_id, params=_night_params(night), metrics=_seconds(night))
+    scores = {score.candidate: score for score in night.leaderboard.scores}
+    uris = []
+    for candidate in _candidates(night):
+        score = scores.get(candidate.name)
+        refused = night.leaderboard.refused.get(candidate.name, "")
+        child = new_run(store, experiment_id, candidate.name, _candidate_tags(candidate, refused), parent=run_id)
+        log_values(store, child, params=_recipe(candidate), metrics=_metrics(candidate, score))
+        if score is not None and score.rank <= LEADING:
+            uris.append((candidate.name, log_model(child, candidate.name, night, candidate, _searched(night, score))))
+        finish(store, child)
+    finish(store, run_id)
+    url = "" if store.local else f"{store.tracking_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    return LoggedNight(
+        run_id=run_id,
+        experiment_id=experiment_id,
+        tracking_uri=store.tracking_uri,
+        url=url,
+        model_uris=tuple(uris),
+    )
+
+
+def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> Registered:
+    """Log an entry's two fits and register the shipped one under the problem's name, without an alias.
+
+    Raises RegistryError if MLflow refuses, IntegrityError if a model folder is damaged.
+    """
+    name = night.problem.name
+    gated_uri = _log_fit(logged, night, entry, "gated")
+    source = gated_uri if entry.one_fit else _log_fit(logged, night, entry, "shipped")
+    version = create_version(
+        store,
+        name,
+        source=source,
+        run_id=logged.run_id,
+        tags=version_tags(night, entry, gated_uri),
+        description=description(night, entry),
+    )
+    return Registered(
+        name=name,
+        version=version,
+        model_uri=f"models:/{name}/{version}",
+        gated_uri=gated_uri,
+        tracking_uri=store.tracking_uri,
+    )
+
+
+def verify_and_promote(store: Store, registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows) -> float:
+    """Load both fits afresh in a clean process, compare them with what was evaluated, then move the alias.
+
+    Returns the largest relative difference found. Raises RegistryError, with the alias unmoved and the version tagged
+    with the reason, if a model does not load, misses a gate row, or says anything else than what was evaluated.
+    """
+    try:
+        worst = verify(registered, entry, snapshot, rows)
+    except RegistryError as error:
+        tag(store, registered, {"verified": f"failed: {error}"[:4000]})
+        raise
+    tag(store, registered, {"verified": f"largest relative difference {worst:.3g} in a clean process"})
+    set_champion(store, registered)
+    log.info("%s: version %s is champion", registered.name, registered.version)
+    return worst
+
+
+def verify(registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows) -> float:
+    """The largest relative difference between the registered fits, loaded afresh, and what was evaluated.
+
+    Compared over every row that both predict; no gate row may be missing. Raises RegistryError as ``require_parity``.
+    """
+    gate = read_parquet(rows.ref, columns=["window"])["window"].to_numpy() == "gate"
+    tolerance = TOLERANCE[entry.gated.engine]
+    pairs = [(registered.model_uri, entry.shipped)]
+    if not entry.one_fit:
+        pairs.append((registered.gated_uri, entry.gated))
+    said = ask(registered.tracking_uri, [uri for uri, _ in pairs], snapshot)
+    differences = [
+        require_parity(answer, evaluated(candidate.predictions), gate, tolerance)
+        for answer, (_, candidate) in zip(said, pairs, strict=True)
+    ]
+    return max(differences)
+
+
+def champion_predictions(champion: ChampionInfo, snapshot: Snapshot, out: Path) -> Ref:
+    """The champion's gated fit on every row of tonight's snapshot, aligned with it, as one column ``prediction``.
+
+    It is loaded in a clean process from the registry: it may have other features than tonight's code. NaN stands in
+    its lookback. Raises RegistryError if it does not load or predict.
+    """
+    said = ask(champion.tracking_uri, [champion.gated_uri or champion.model_uri], snapshot)[0]
+    if said.error or not np.isfinite(said.predictions).any():
+        raise RegistryError(f"the champion {champion.name} version {champion.version} cannot be scored: {said.error}")
+    return write_parquet(out, pd.DataFrame({"prediction": said.predictions}))
+
+
+def _log_fit(logged: LoggedNight, night: Night, entry: Entry, role: Any) -> str:
+    candidate = entry.shipped if role == "shipped" else entry.gated
+    return log_model(logged.run_id, f"{candidate.name}-{role}", night, candidate, entry_facts(entry, role))
+
+
+def _candidate_tags(candidate: Candidate, refused: str) -> dict[str, str]:
+    return {
+        "kind": "candidate",
+        "engine": candidate.engine,
+        "refused": refused,
+        "reproducible": str(candidate.reproducible).lower(),
+        "notes": json.dumps(candidate.notes),
+    }
+
+
+def _recipe(candidate: Candidate) -> dict[str, str]:
+    return {f"recipe.{name}": json.dumps(value)[:500] for name, value in to_json(candidate.recipe).items()}
+
+
+def _candidates(night: Night) -> Iterable[Candidate]:
+    for result in night.results:
+        yield from result.candidates
+
+
+def _metrics(candidate: Candidate, score: Score | None) -> dict[str, float]:
+    own = {"train_seconds": candidate.train_seconds, "predict_us_per_row": candidate.predict_us_per_row}
+    if score is None:
+        return own
+    return {**own, "rank": float(score.rank), score.metric: score.score, "skill": score.skill, **score.metrics}
+
+
+def _night_tags(night: Night) -> Mapping[str, str]:
+    engines = {result.engine: result.error or "finished" for result in night.results}
+    return {
+        "problem": night.problem.name,
+        "engines": json.dumps(engines),
+        "reproducible": str(all(result.reproducible for result in night.results)).lower(),
+        "quarantined": json.dumps(night.snapshot.quarantined),
+        "notes": json.dumps(night.notes),
+    }
+
+
+def _night_params(night: Night) -> dict[str, str]:
+    windows = {f"window.{w.name}": f"{w.first} to {w.last}, {w.rows} rows" for w in night.rows.windows}
+    problem = {
+        f"problem.{name}": json.dumps(value)[:500] for name, value in night.problem.model_dump(mode="json").items()
+    }
+    return {
+        "snapshot_sha256": night.snapshot.sha256,
+        "problem_sha256": night.problem.digest(),
+        "leaderboard_sha256": night.leaderboard.sha256,
+        "code_version": night.code_version,
+        "lock_sha256": lock_digest(),
+        "features": str(len(night.features.spec.columns)),
+        **windows,
+        **problem,
+    }
+
+
+def _seconds(night: Night) -> dict[str, float]:
+    return {f"seconds.{result.engine}": result.work_seconds for result in night.results}
+
+
+def _searched(night: Night, score: Score) -> dict[str, Any]:
+    """Manifest fields of a model as the search fitted it: it saw nothing later than the windows before selection."""
+    seen = [window.last for window in night.rows.windows if window.name in ("train", "validation", "blending")]
+    return {
+        "role": "searched",
+        "training_end": max(seen, default=""),
+        "evidence": {"selection": to_json(score)},
+        "notes": ("As the search fitted it; neither gated nor refitted.",),
+    }
