@@ -8,10 +8,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import ConfigurationError
-from . import volatility_terms
+from . import (
+    calendar_features,
+    cycle,
+    ichimoku,
+    momentum,
+    overlap,
+    patterns,
+    statistics,
+    swings,
+    volatility,
+    volatility_terms,
+    volume,
+)
 from .feature import Feature
 
-CATALOGUE: dict[str, Feature] = {feature.name: feature for group in (volatility_terms,) for feature in group.FEATURES}
+GROUPS = (
+    volatility_terms,
+    overlap,
+    ichimoku,
+    momentum,
+    volume,
+    volatility,
+    cycle,
+    statistics,
+    swings,
+    calendar_features,
+    patterns,
+)
+
+CATALOGUE: dict[str, Feature] = {entry.name: entry for group in GROUPS for entry in group.FEATURES}
+"""Every column by name, in a fixed order."""
 
 
 def lookback(columns: Iterable[str]) -> int:

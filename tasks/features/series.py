@@ -17,6 +17,8 @@ import talib
 
 Array = npt.NDArray[np.float64]
 Derived = Callable[["Series"], Array]
+Parameters = dict[str, Any]
+"""Named parameters of a TA-Lib function."""
 
 PRICES = ("open", "high", "low", "close")
 BASE = (*PRICES, "volume")
@@ -50,7 +52,7 @@ class Series:
 
     def ta(self, function: str, *inputs: str, output: int = 0, **parameters: float) -> Array:
         """One output of a TA-Lib function over series given by name. Integer outputs become float64."""
-        key = (function, inputs, *parameters.values())
+        key = (function, inputs, *parameters.items())
         found = self._outputs.get(key)
         if found is None:
             found = self._outputs[key] = self.call(function, inputs, parameters)
@@ -88,6 +90,14 @@ def lagged(values: Array, bars: int) -> Array:
     out = np.full_like(values, np.nan)
     if bars < len(values):
         out[bars:] = values[: len(values) - bars]
+    return out
+
+
+def window_mean(values: Array, bars: int) -> Array:
+    """Mean of each window by itself, for values that differ by so much that a running sum would lose the small ones."""
+    out = np.full_like(values, np.nan)
+    if bars <= len(values):
+        out[bars - 1 :] = np.lib.stride_tricks.sliding_window_view(values, bars).mean(axis=1)
     return out
 
 

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from .feature import Feature, recursive
-from .series import DERIVED, PRICES, Array, Series, lagged, log_ratio, ratio
+from .series import DERIVED, PRICES, Array, Series, lagged, log_ratio, ratio, window_mean
 
 PARKINSON = 1.0 / (4.0 * math.log(2.0))
 TINY_RANGE = 1e-8
@@ -33,13 +33,11 @@ def _log_range(s: Series) -> Array:
 def _falling_variance(s: Series) -> Array:
     """Parkinson's variance of bars that closed below the previous close, one tick's variance for the others."""
     falling = s["log_return"] < 0.0
-    variance = np.where(falling, s["parkinson"], PARKINSON * s["tick_range"] ** 2)
-    variance[:1] = np.nan
-    return variance
+    return np.where(falling, s["parkinson"], PARKINSON * s["tick_range"] ** 2)
 
 
 def _falling_parkinson(s: Series) -> Array:
-    return np.where(s["log_return"] < 0.0, s["parkinson"], 0.0 * s["log_return"])
+    return np.where(s["log_return"] < 0.0, s["parkinson"], 0.0)
 
 
 def _garman_klass(s: Series) -> Array:
@@ -71,7 +69,11 @@ def _floored_half_log(s: Series, variance: Array) -> Array:
 
 
 def _mean(s: Series, name: str, bars: int) -> Array:
-    return s[name] if bars == 1 else s.ta("SMA", name, timeperiod=bars)
+    if bars == 1:
+        return s[name]
+    if name == "falling_variance":  # one tick's variance beside a crash's
+        return window_mean(s[name], bars)
+    return s.ta("SMA", name, timeperiod=bars)
 
 
 def _har(bars: int) -> Feature:
@@ -157,7 +159,7 @@ def _estimator(
         unit="log volatility per bar",
         description=f"{description} over {bars} bars.",
         formula=f"1/2 ln of the plain mean of {formula}, floored at one tick",
-        functions=("SMA",),
+        functions=() if series == "falling_variance" else ("SMA",),
         parameters={"timeperiod": bars},
     )
 

@@ -1,0 +1,109 @@
+"""Ichimoku Kinko Hyo (Hosoda) without look-ahead: 9, 26 and 52 bars.
+
+The chart draws the two leading spans 26 bars ahead and the lagging span 26 bars back. Here every line is read where
+it was known: the cloud over a bar comes from the spans of 26 bars before, the spans of the bar itself are the cloud
+that lies ahead, and the lagging span becomes the close against the close of 26 bars before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .feature import Feature
+from .series import DERIVED, Array, Series, lagged, log_ratio
+
+CONVERSION, BASE_LINE, LEADING, DISPLACED = 9, 26, 52, 26
+RANGE = ("high", "low")
+
+
+def _midpoint(s: Series, bars: int) -> Array:
+    return s.ta("MIDPRICE", *RANGE, timeperiod=bars)
+
+
+def _span_a(s: Series) -> Array:
+    return (_midpoint(s, CONVERSION) + _midpoint(s, BASE_LINE)) / 2.0
+
+
+def _span_b(s: Series) -> Array:
+    return _midpoint(s, LEADING)
+
+
+def _cloud(s: Series) -> tuple[Array, Array]:
+    return lagged(s["ichimoku_a"], DISPLACED), lagged(s["ichimoku_b"], DISPLACED)
+
+
+DERIVED.update(
+    {
+        "ichimoku_a": _span_a,
+        "ichimoku_b": _span_b,
+        "ichimoku_top": lambda s: np.maximum(*_cloud(s)),
+        "ichimoku_bottom": lambda s: np.minimum(*_cloud(s)),
+    }
+)
+
+_ENTRIES = (
+    (
+        "conversion",
+        CONVERSION,
+        "Close against the conversion line (Tenkan).",
+        "ln(close / middle of 9 bars' range)",
+        lambda s: log_ratio(s["close"], _midpoint(s, CONVERSION)),
+    ),
+    (
+        "base",
+        BASE_LINE,
+        "Close against the base line (Kijun).",
+        "ln(close / middle of 26 bars' range)",
+        lambda s: log_ratio(s["close"], _midpoint(s, BASE_LINE)),
+    ),
+    (
+        "cross",
+        BASE_LINE,
+        "Conversion line against base line.",
+        "ln(Tenkan / Kijun)",
+        lambda s: log_ratio(_midpoint(s, CONVERSION), _midpoint(s, BASE_LINE)),
+    ),
+    (
+        "cloud_top",
+        LEADING + DISPLACED,
+        "Close against the upper edge of the cloud over this bar.",
+        "ln(close / max(span A, span B) of 26 bars before)",
+        lambda s: log_ratio(s["close"], s["ichimoku_top"]),
+    ),
+    (
+        "cloud_bottom",
+        LEADING + DISPLACED,
+        "Close against the lower edge of the cloud over this bar.",
+        "ln(close / min(span A, span B) of 26 bars before)",
+        lambda s: log_ratio(s["close"], s["ichimoku_bottom"]),
+    ),
+    (
+        "cloud_ahead",
+        LEADING,
+        "The cloud that this bar casts 26 bars ahead: its colour and thickness.",
+        "ln(span A / span B) of this bar",
+        lambda s: log_ratio(s["ichimoku_a"], s["ichimoku_b"]),
+    ),
+    (
+        "lagging",
+        DISPLACED + 1,
+        "The lagging span (Chikou) against the close that it is drawn over.",
+        "ln(close / close of 26 bars before)",
+        lambda s: log_ratio(s["close"], lagged(s["close"], DISPLACED)),
+    ),
+)
+
+FEATURES: tuple[Feature, ...] = tuple(
+    Feature(
+        name=f"ichimoku_{name}",
+        compute=compute,
+        lookback=lookback,
+        inputs=("close",) if name == "lagging" else ("high", "low", "close"),
+        unit="log ratio",
+        description=description,
+        formula=f"{formula}; Hosoda 1969",
+        functions=() if name == "lagging" else ("MIDPRICE",),
+        parameters={"conversion": CONVERSION, "base": BASE_LINE, "leading": LEADING, "displacement": DISPLACED},
+    )
+    for name, lookback, description, formula, compute in _ENTRIES
+)

@@ -1,0 +1,170 @@
+"""Overlap studies: where the close stands against averages, and how wide and where in it bands are.
+
+An average becomes ln(close / average), a band its position (0 at the lower edge, 1 at the upper) and its width
+against its middle, a stop its distance in average true ranges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .feature import MAX_LOOKBACK, Feature, ema, wilder
+from .series import Array, Parameters, Series, by_range, log_ratio, per_price, position
+
+CLOSE = ("close",)
+RANGE = ("high", "low", "close")
+AVERAGE_RANGE = 21
+"""Bars that the average true range of 20 bars needs."""
+
+
+def _average(function: str, period: int, lookback: int, title: str, **parameters: float) -> Feature:
+    settings: Parameters = {"timeperiod": period, **parameters}
+    return Feature(
+        name=f"{function.lower()}_{period}",
+        compute=lambda s: log_ratio(s["close"], s.ta(function, "close", **settings)),
+        lookback=lookback,
+        inputs=CLOSE,
+        unit="log ratio",
+        description=f"Close against its {title} of {period} bars.",
+        formula=f"ln(close / {function})",
+        functions=(function,),
+        parameters=settings,
+    )
+
+
+def _adaptive(name: str, output: int, title: str) -> Feature:
+    # The adaptive weight lies between these limits; TA-Lib's default of 0.05 would remember too long.
+    settings: Parameters = {"fastlimit": 0.5, "slowlimit": 0.1}
+    return Feature(
+        name=name,
+        compute=lambda s: log_ratio(s["close"], s.ta("MAMA", "close", output=output, **settings)),
+        lookback=MAX_LOOKBACK,
+        inputs=CLOSE,
+        unit="log ratio",
+        description=f"Close against the {title}.",
+        formula="ln(close / MAMA's output)",
+        functions=("MAMA",),
+        parameters=settings,
+    )
+
+
+def _volume_weighted(name: str, price: str, period: int, title: str) -> Feature:
+    def compute(s: Series) -> Array:
+        # VWMA divides by the window's volume unguarded; a window without any volume has no such average.
+        traded = s.ta("MAX", "volume", timeperiod=period) > 0.0
+        return log_ratio(s["close"], np.where(traded, s.ta("VWMA", price, "volume", timeperiod=period), 0.0))
+
+    return Feature(
+        name=f"{name}_{period}",
+        compute=compute,
+        lookback=period,
+        inputs=(*(RANGE if price == "typical" else CLOSE), "volume"),
+        unit="log ratio",
+        description=f"Close against the {title} of {period} bars; 0 where nothing was traded.",
+        formula=f"ln(close / VWMA of the {price} price)",
+        functions=("VWMA",),
+        parameters={"timeperiod": period},
+    )
+
+
+def _band(
+    function: str, period: int, lookback: int, inputs: tuple[str, ...], title: str, **parameters: float
+) -> tuple[Feature, Feature]:
+    settings: Parameters = {"timeperiod": period, **parameters}
+
+    def edge(s: Series, output: int) -> Array:
+        return s.ta(function, *inputs, output=output, **settings)
+
+    def width(s: Series) -> Array:
+        return per_price(edge(s, 0) - edge(s, 2), edge(s, 1), s["close"])
+
+    shared: Parameters = {"lookback": lookback, "functions": (function,), "parameters": settings}
+    name = f"{function.lower()}_{period}"
+    reads = tuple(dict.fromkeys((*inputs, "close")))
+    return (
+        Feature(
+            name=f"{name}_position",
+            compute=lambda s: position(s, edge(s, 2), edge(s, 0)),
+            inputs=reads,
+            unit="share of the band",
+            description=f"Position of the close in the {title}; 0 where the band has no width.",
+            formula="(close - lower) / (upper - lower)",
+            **shared,
+        ),
+        Feature(
+            name=f"{name}_width",
+            compute=width,
+            inputs=reads,
+            unit="ratio",
+            description=f"Width of the {title}.",
+            formula="(upper - lower) / middle",
+            **shared,
+        ),
+    )
+
+
+SAR = Feature(
+    name="sar",
+    compute=lambda s: by_range(s, s["close"] - s.ta("SAR", "high", "low", acceleration=0.02, maximum=0.2)),
+    lookback=MAX_LOOKBACK,
+    inputs=RANGE,
+    unit="average ranges",
+    description="Distance of the close from the parabolic stop: positive in a rising trend.",
+    # Each reversal restarts the stop from the trend's extreme, so two histories meet, bit for bit, after a few.
+    formula="(close - SAR) / average true range; Wilder 1978",
+    functions=("SAR", "TRANGE", "SMA"),
+    parameters={"acceleration": 0.02, "maximum": 0.2},
+)
+
+_SUPERTREND: Parameters = {"timeperiod": 10, "multiplier": 3.0}
+SUPERTREND = (
+    Feature(
+        name="supertrend_10",
+        compute=lambda s: by_range(s, s["close"] - s.ta("SUPERTREND", "high", "low", "close", **_SUPERTREND)),
+        lookback=MAX_LOOKBACK,
+        inputs=RANGE,
+        unit="average ranges",
+        description="Distance of the close from the SuperTrend stop.",
+        formula="(close - SUPERTREND) / average true range",
+        functions=("SUPERTREND", "TRANGE", "SMA"),
+        parameters=_SUPERTREND,
+    ),
+    Feature(
+        name="supertrend_10_trend",
+        compute=lambda s: s.ta("SUPERTREND", "high", "low", "close", output=1, **_SUPERTREND),
+        lookback=MAX_LOOKBACK,
+        inputs=RANGE,
+        unit="sign",
+        description="Direction of the SuperTrend: 1 rising, -1 falling.",
+        formula="SUPERTREND's trend",
+        functions=("SUPERTREND",),
+        parameters=_SUPERTREND,
+    ),
+)
+
+FEATURES: tuple[Feature, ...] = (
+    *(_average("SMA", n, n, "simple average") for n in (5, 10, 20, 50, 100, 200)),
+    *(_average("EMA", n, ema(n), "exponential average") for n in (10, 20, 50)),
+    _average("WMA", 20, 20, "weighted average"),
+    _average("DEMA", 20, ema(20, 2), "double exponential average"),
+    _average("TEMA", 20, ema(20, 3), "triple exponential average"),
+    _average("TRIMA", 20, 20, "triangular average"),
+    _average("T3", 10, ema(10, 6), "T3 average", vfactor=0.7),
+    _average("HMA", 20, 24, "Hull average"),
+    _average("ZLEMA", 20, ema(20) + 10, "zero-lag exponential average"),
+    _average("RMA", 14, wilder(14), "Wilder average"),
+    *(_average("KAMA", n, MAX_LOOKBACK, "Kaufman adaptive average") for n in (5, 10, 20)),
+    _average("MIDPOINT", 20, 20, "midpoint of highest and lowest close"),
+    _adaptive("mama", 0, "MESA adaptive average"),
+    _adaptive("fama", 1, "following MESA adaptive average"),
+    *(_volume_weighted("vwma", "close", n, "volume-weighted average") for n in (20, 50)),
+    _volume_weighted("vwap", "typical", 20, "volume-weighted average price"),
+    *_band("BBANDS", 20, 20, CLOSE, "Bollinger band of 20 bars", nbdevup=2.0, nbdevdn=2.0),
+    *_band("BBANDS", 50, 50, CLOSE, "Bollinger band of 50 bars", nbdevup=2.0, nbdevdn=2.0),
+    *_band("ACCBANDS", 20, 20, RANGE, "acceleration band of 20 bars"),
+    *_band("DONCHIAN", 20, 20, ("high", "low"), "Donchian channel of 20 bars"),
+    *_band("DONCHIAN", 55, 55, ("high", "low"), "Donchian channel of 55 bars"),
+    *_band("KC", 20, max(ema(20), wilder(10)), RANGE, "Keltner channel of 20 bars", atrperiod=10, nbdev=2.0),
+    SAR,
+    *SUPERTREND,
+)
