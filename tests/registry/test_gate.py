@@ -172,6 +172,17 @@ def test_losses_are_averaged_by_date_before_they_are_tested() -> None:
     assert b.p_value == pytest.approx(a.p_value, rel=1e-9)
 
 
+@pytest.mark.parametrize("loss", ["mse", "log_loss"])
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_one_missing_name_makes_its_date_unscored_and_no_other(loss: Any, hole: float) -> None:
+    prediction = np.full(6, 0.5)
+    prediction[3] = hole
+    losses = losses_by_date(np.repeat(sessions(2), 3)[[0, 3, 1, 4, 2, 5]], np.ones(6), prediction, loss)
+    assert list(losses.index) == list(sessions(2))
+    assert np.isfinite(losses.iloc[0])
+    assert np.isnan(losses.iloc[1])
+
+
 def test_compare_reports_losses_difference_and_direction() -> None:
     rng = np.random.default_rng(3)
     label = rng.normal(size=600)
