@@ -42,8 +42,8 @@ def third_friday(dates: Dates) -> Dates:
 
 def _year_angle(s: Series) -> Array:
     start = s.session.astype("datetime64[Y]").astype("datetime64[D]")
-    day = (s.session - start).astype(np.float64)
-    return np.multiply(day, 2.0 * np.pi / YEAR, dtype=np.float64)
+    angle: Array = (s.session - start).astype(np.float64) * (2.0 * np.pi / YEAR)
+    return angle
 
 
 def _days_since_previous(s: Series) -> Array:
@@ -58,7 +58,8 @@ def _expiry_week(s: Series) -> Array:
 
 
 def _quarter_end(s: Series) -> Array:
-    return ((_month(s.session).astype(np.int64) % 3) == 2).astype(np.float64)
+    flag: Array = ((_month(s.session).astype(np.int64) % 3) == 2).astype(np.float64)
+    return flag
 
 
 def _entry(name: str, compute: Callable[[Series], Array], unit: str, description: str, lookback: int = 1) -> Feature:

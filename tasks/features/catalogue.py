@@ -40,6 +40,38 @@ GROUPS = (
 CATALOGUE: dict[str, Feature] = {entry.name: entry for group in GROUPS for entry in group.FEATURES}
 """Every column by name, in a fixed order."""
 
+_ARITHMETIC = "plain arithmetic; what needs it uses NumPy"
+_OF_A_PRICE = "has no meaning for a price, and depends on its unit"
+_SAME = "carries the same information as {}"
+
+LEFT_OUT: dict[str, str] = {
+    **dict.fromkeys(("ADD", "SUB", "MULT", "DIV", "SUM", "LN", "LOG10", "SQRT"), _ARITHMETIC),
+    **dict.fromkeys(("ACOS", "ASIN", "ATAN", "COS", "COSH", "SIN", "SINH", "TAN", "TANH"), _OF_A_PRICE),
+    **dict.fromkeys(("CEIL", "FLOOR", "EXP"), _OF_A_PRICE),
+    "CUMSUM": "never forgets: depends on where history starts",
+    "VWAP": "cumulative from the first bar on, never forgets; vwap_20 is its windowed form",
+    "HT_DCPHASE": "an angle that jumps by 360 degrees; ht_sine and ht_leadsine are its smooth form",
+    "MAXINDEX": "which of two equal highs it names depends on where history starts; bars_since_high uses AROON",
+    "MININDEX": "which of two equal lows it names depends on where history starts; bars_since_low uses AROON",
+    "MINMAXINDEX": "as MAXINDEX and MININDEX",
+    "CMO": _SAME.format("RSI (it is 2 RSI - 100)"),
+    "MACDFIX": _SAME.format("MACD (12, 26)"),
+    "MACDEXT": _SAME.format("MACD, PPO and APO at other averages"),
+    "PLUS_DM": _SAME.format("PLUS_DI, which divides it by the true range"),
+    "MINUS_DM": _SAME.format("MINUS_DI, which divides it by the true range"),
+    "ROC": _SAME.format("ROCP (times 100)"),
+    "ROCR": _SAME.format("ROCP (plus 1)"),
+    "ROCR100": _SAME.format("ROCP (plus 1, times 100)"),
+    "MA": _SAME.format("the averages that it dispatches to"),
+    "MAVP": "needs a period for each bar, which bars do not carry",
+    "SAREXT": _SAME.format("SAR, of which it is the form with separate settings for each side"),
+    "WCLPRICE": _SAME.format("MEDPRICE and TYPPRICE: ln(close / price) in another proportion"),
+    "LINEARREG_ANGLE": _SAME.format("LINEARREG_SLOPE, and depends on the price's unit"),
+    "LINEARREG_INTERCEPT": _SAME.format("LINEARREG and LINEARREG_SLOPE"),
+    "VAR": _SAME.format("STDDEV, of which it is the square"),
+}
+"""TA-Lib's functions that no column uses, each with the reason."""
+
 
 def lookback(columns: Iterable[str]) -> int:
     """Bars needed, the row's own included, until every one of the columns is settled; at least 1.
