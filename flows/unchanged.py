@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks import storage
-from tasks.bars.describe import describe
-from tasks.bars.fingerprint import source_digest
+from tasks.bars.describe import from_problem
+from tasks.bars.files import source_digest
 from tasks.errors import StorageError
 from tasks.problem import Problem
 
@@ -23,7 +23,7 @@ def fingerprint(problem: Problem) -> str:
     return storage.sha256_json(
         {
             "problem": problem.digest(),
-            "source": source_digest(describe(problem)),
+            "source": source_digest(from_problem(problem)),
             "code": storage.code_digest("tasks", "flows"),
             "lock": storage.lock_digest(),
         }

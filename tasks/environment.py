@@ -5,6 +5,7 @@ Checks look at what a night would use, in the way it would use it, but start not
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -47,6 +48,15 @@ def examine() -> Iterator[Check]:
             yield check()
         except (OSError, ImportError, ValueError, subprocess.SubprocessError) as error:
             yield Check(name=name, ok=False, found=str(error), cure="run 'make .venv' to build the environment again")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a night's numbers depend on most; absent ones are left out."""
+    found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    for package in ("numpy", "pandas", "TA-Lib", "arch", "h2o", "autokeras", "keras", "jax", "mlflow", "prefect"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def _python() -> Check:

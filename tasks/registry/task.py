@@ -3,6 +3,7 @@
 ```
 champion_now(name) -> ChampionInfo | None
 champion_predictions(champion, snapshot) -> Ref                  its gated fit, tonight's rows, in a clean process
+judge(night, fits, champion) -> Verdict                          evidence, decision, and the entry to register
 log_night(night) -> LoggedNight                                  parent run, a child a candidate, the leading three
 register_version(night, logged, entry) -> Registered             challenger, baseline or fallback: any number of times
 promote(registered, entry, snapshot, rows) -> float              load afresh, compare, then move the alias
@@ -17,7 +18,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.contracts import Ref, Rows, Snapshot
-from tasks.registry import mlflow_store, nights
+from tasks.errors import RegistryError
+from tasks.registry import judgement, mlflow_store, nights
+from tasks.registry.judgement import Fits, ScoredChampion, Verdict
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
 from tasks.storage import home
 
@@ -54,3 +57,19 @@ def register_version(night: Night, logged: LoggedNight, entry: Entry) -> Registe
 def promote(registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows) -> float:
     """Verify the version in a clean process, then move the alias; returns the largest relative difference."""
     return nights.verify_and_promote(mlflow_store.open_store(), registered, entry, snapshot, rows)
+
+
+@task(name="gate", cache_policy=NO_CACHE)
+def judge(night: Night, fits: Fits, champion: ChampionInfo | None) -> Verdict:
+    """Score leader, champion and every baseline on the gate rows, and decide; nothing in the registry changes."""
+    return judgement.judge(night, fits, None if champion is None else _scored(champion, night))
+
+
+def _scored(champion: ChampionInfo, night: Night) -> ScoredChampion:
+    why = judgement.learned_from_gate(champion, night)
+    if why:
+        return ScoredChampion(info=champion, predictions=None, why=why)
+    try:
+        return ScoredChampion(info=champion, predictions=champion_predictions.fn(champion, night.snapshot))
+    except RegistryError as error:
+        return ScoredChampion(info=champion, predictions=None, why=str(error))

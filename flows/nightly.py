@@ -1,0 +1,156 @@
+"""The night: from bars to a champion that anyone can pull.
+
+```
+ingest ─ features ─ windows ─┬─ baseline ──┐
+                             ├─ linear ────┤
+                             ├─ h2o ───────┼─ leaderboard ─┬─ refit ───┬─ gate ─ register ─ report
+                             └─ autokeras ─┘               └─ explain ─┘
+```
+
+1. Ingest: read bars, check every row, append what is new, freeze a snapshot.
+2. Features and windows: one matrix; labels; purged windows in time order, the gate window last.
+3. Search: every engine in a process of its own, within its budget; a failure does not take the others along.
+4. Leaderboard: one scorer, the same selection rows for every candidate.
+5. Refit: the leader's recipe and every baseline again, on everything before the gate (and, to be shipped, on all rows).
+6. Gate: a pure decision from the losses on the gate window. Default: keep the champion.
+7. Register: log everything, load the registered version afresh, compare, and only then move the alias.
+8. Report: a page, and the same facts as artifacts.
+
+What this flow does not do: touch a frame, a model or MLflow. It passes references between tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.progress import StageClock
+from tasks.bars.task import ingest
+from tasks.contracts import EngineResult, FeatureMatrix, Leaderboard, RefitJob, Rows
+from tasks.environment import installed_versions
+from tasks.features.task import build_features
+from tasks.leaderboard.task import score
+from tasks.problem import Problem
+from tasks.registry.judgement import Fits
+from tasks.registry.records import Night
+from tasks.registry.task import champion_now, judge, log_night, promote, register_version
+from tasks.report.facts import Facts, Forecast
+from tasks.report.task import publish
+from tasks.search.task import explain, refit, search
+from tasks.splits.task import make_rows
+from tasks.storage import code_digest, lock_digest
+
+
+@flow(name="nightly", flow_run_name="{problem.name}", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
+def nightly(problem: Problem) -> Facts:
+    """Search, rank, gate and register models for one problem; the module's text lists the steps."""
+    clock = StageClock()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    with clock.stage("ingest"):
+        snapshot = ingest(problem)
+    with clock.stage("features"):
+        features = build_features(problem, snapshot)
+    with clock.stage("windows"):
+        rows = make_rows(problem, snapshot, features)
+    with clock.stage("search"):
+        champion = champion_now.submit(problem.name)
+        results = _search(problem, features, rows)
+    with clock.stage("leaderboard"):
+        board = score(problem, rows, results)
+    with clock.stage("refit"):
+        fits, refitted, importance = _refit(problem, features, rows, board, results)
+    night = Night(
+        problem=problem, snapshot=snapshot, features=features, rows=rows, results=results, leaderboard=board,
+        code_version=code_digest("tasks", "flows"),
+    )  # fmt: skip
+    with clock.stage("gate"):
+        incumbent = champion.result()
+        verdict = judge(night, fits, incumbent)
+    with clock.stage("register"):
+        logged = log_night(night)
+        registered = register_version(night, logged, verdict.entry)
+        if verdict.decision.promote:
+            promote(registered, verdict.entry, snapshot, rows)
+    with clock.stage("report"):
+        facts = Facts(
+            run_id=str(flow_run.get_id()),
+            problem=problem.model_dump(mode="json"),
+            started=started,
+            snapshot=snapshot,
+            rows=rows,
+            leaderboard=board,
+            decision=verdict.decision,
+            evidence=verdict.evidence,
+            engines=results,
+            forecasts=_forecasts(board, results, fits),
+            importance_of=board.scores[0].candidate,
+            importance=importance,
+            version=registered.version,
+            champion_version=registered.version if verdict.decision.promote else getattr(incumbent, "version", ""),
+            model_uri=f"models:/{problem.name}@champion",
+            tracking_uri=logged.tracking_uri,
+            run_url=logged.url,
+            lookback=features.lookback,
+            seconds=dict(clock.seconds),
+            engine_seconds=_engine_seconds(results, refitted),
+            versions=installed_versions(),
+            digests={"code": night.code_version, "lock": lock_digest()},
+        )
+        told = publish(facts)
+    return replace(told, seconds=dict(clock.seconds))
+
+
+def _search(problem: Problem, features: FeatureMatrix, rows: Rows) -> tuple[EngineResult, ...]:
+    """All engines at once; baselines compete whether they were asked for or not."""
+    engines = dict.fromkeys(("baseline", *problem.engines))
+    running = [search.submit(problem, features, rows, engine) for engine in engines]
+    return tuple(future.result() for future in running)
+
+
+def _refit(
+    problem: Problem, features: FeatureMatrix, rows: Rows, board: Leaderboard, results: tuple[EngineResult, ...]
+) -> tuple[Fits, tuple[EngineResult, ...], tuple[tuple[str, float], ...]]:
+    """The leader and every baseline fitted again, an engine a process; meanwhile, what the leader looks at."""
+    jobs = _jobs(problem, board, results)
+    leader = next(c for result in results for c in result.candidates if c.name == board.scores[0].candidate)
+    running = [refit.submit(problem, features, rows, engine, mine) for engine, mine in jobs.items()]
+    explained = explain.submit(problem, features, rows, leader.model)
+    refitted = tuple(future.result() for future in running)
+    fits = Fits.of((job, fit) for mine, done in zip(jobs.values(), refitted, strict=True)
+                   for job, fit in zip(mine, done.candidates, strict=True))  # fmt: skip
+    return fits, refitted, explained.result().importance
+
+
+def _jobs(problem: Problem, board: Leaderboard, results: tuple[EngineResult, ...]) -> dict[str, tuple[RefitJob, ...]]:
+    """By engine: each recipe that the gate needs, before the gate and (where that is shipped) on all rows."""
+    recipes = {candidate.name: candidate.recipe for result in results for candidate in result.candidates}
+    spans = ("fit_gate", "fit_all") if problem.refit == "through_gate" else ("fit_gate",)
+    jobs: dict[str, tuple[RefitJob, ...]] = {}
+    for entry in board.scores:
+        if entry.rank == 1 or entry.engine == "baseline":
+            mine = tuple(RefitJob(name=entry.candidate, recipe=recipes[entry.candidate], rows=span) for span in spans)
+            jobs[entry.engine] = jobs.get(entry.engine, ()) + mine
+    return jobs
+
+
+def _forecasts(board: Leaderboard, results: tuple[EngineResult, ...], fits: Fits) -> tuple[Forecast, ...]:
+    """What the report draws: the leader and the best baseline."""
+    searched = {candidate.name: candidate.predictions for result in results for candidate in result.candidates}
+    names = {board.scores[0].candidate: "leader"}
+    names.setdefault(next(entry.candidate for entry in board.scores if entry.engine == "baseline"), "baseline")
+    return tuple(
+        Forecast(candidate=name, role=role, search=searched[name], gate=fits.gated[name].predictions)  # type: ignore[arg-type]
+        for name, role in names.items()
+    )
+
+
+def _engine_seconds(searched: tuple[EngineResult, ...], refitted: tuple[EngineResult, ...]) -> dict[str, float]:
+    """Seconds of work by engine, without bringing its JVM or backend up."""
+    seconds: dict[str, float] = {}
+    for result in (*searched, *refitted):
+        seconds[result.engine] = seconds.get(result.engine, 0.0) + result.work_seconds
+    return {engine: round(value, 3) for engine, value in seconds.items()}

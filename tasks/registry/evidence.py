@@ -1,0 +1,133 @@
+"""What the gate decides from, gathered: losses of challenger, champion and every baseline on the same gate rows.
+
+Pure: arrays in, contracts out. It fits nothing and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.contracts import EngineName, Evidence, GateComparison, Target
+from tasks.errors import EngineError
+from tasks.registry.gate import compare, label_overlap, losses_by_date
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatedFit:
+    """A recipe fitted on everything before the gate, with its predictions (n,) aligned with the rows."""
+
+    name: str
+    engine: EngineName
+    recipe_sha256: str
+    predictions: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """The champion as the gate sees it; ``predictions`` is None where it could not be scored, and ``why`` says why."""
+
+    name: str
+    recipe_sha256: str
+    problem_sha256: str
+    predictions: FloatArray | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRows:
+    """The rows of the gate window: positions among all rows (n,), session and label of each, the target."""
+
+    positions: npt.NDArray[np.int64]
+    sessions: npt.NDArray[np.datetime64]
+    label: FloatArray
+    target: Target
+    bars_per_session: int
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, target: Target) -> GateRows:
+        """The gate window of a rows frame (columns ``symbol, session, label, window``)."""
+        gate = frame[frame["window"] == "gate"]
+        per_session = int(gate.groupby(["symbol", "session"], sort=False).size().max()) if len(gate) else 1
+        return cls(
+            positions=gate.index.to_numpy(np.int64),
+            sessions=gate["session"].to_numpy(),
+            label=gate["label"].to_numpy(np.float64),
+            target=target,
+            bars_per_session=per_session,
+        )
+
+    def losses(self, predictions: FloatArray) -> pd.Series:
+        """Mean loss by date of predictions that align with all rows."""
+        return losses_by_date(self.sessions, self.label, predictions[self.positions], self.target.loss)
+
+
+def gather(
+    gate: GateRows,
+    challenger: GatedFit,
+    baselines: Sequence[GatedFit],
+    best_baseline: str,
+    champion: Champion | None,
+    *,
+    required_dates: int,
+    partial: tuple[str, ...],
+    alarms: tuple[str, ...],
+) -> Evidence:
+    """Test the challenger against every other baseline and the champion, all on the same dates.
+
+    Raises EngineError if a gated fit has no finite prediction on a gate row: such a fit must not be judged.
+    """
+    mine = _finite(gate, challenger)
+    overlap = label_overlap(gate.target.horizon, gate.bars_per_session)
+    comparisons: list[GateComparison] = [
+        compare(mine, _finite(gate, rival), name=rival.name, role="baseline", overlap=overlap)
+        for rival in baselines
+        if rival.name != challenger.name
+    ]
+    unscored = ""
+    if champion is not None:
+        unscored = champion.why
+        if champion.predictions is not None and not unscored:
+            theirs = gate.losses(champion.predictions)
+            bad = int((~np.isfinite(theirs)).sum())
+            if bad:
+                unscored = f"it gave no prediction on {bad} of {len(theirs)} gate dates"
+            else:
+                comparisons.append(compare(mine, theirs, name=champion.name, role="champion", overlap=overlap))
+    return Evidence(
+        challenger=challenger.name,
+        challenger_engine=challenger.engine,
+        challenger_recipe_sha256=challenger.recipe_sha256,
+        best_baseline=best_baseline,
+        comparisons=tuple(comparisons),
+        dates=len(mine),
+        champion=champion.name if champion else "",
+        champion_recipe_sha256=champion.recipe_sha256 if champion else "",
+        champion_problem=champion.problem_sha256 if champion else "",
+        champion_unscored=unscored,
+        required_dates=required_dates,
+        partial=partial,
+        alarms=alarms,
+    )
+
+
+def distance(gate: GateRows, shipped: FloatArray, gated: FloatArray) -> float:
+    """Root mean square difference of two fits' predictions on the gate rows, in the target's unit."""
+    return float(np.sqrt(np.mean((shipped[gate.positions] - gated[gate.positions]) ** 2)))
+
+
+def _finite(gate: GateRows, fit: GatedFit) -> pd.Series:
+    losses = gate.losses(fit.predictions)
+    bad = losses.index[~np.isfinite(losses)]
+    if len(bad):
+        raise EngineError(
+            f"the gated fit of {fit.name} gave no finite prediction on {len(bad)} of {len(losses)} gate dates, "
+            f"first {bad[0]:%Y-%m-%d}: it cannot be judged"
+        )
+    return losses
