@@ -209,7 +209,7 @@ def _volatility(night: Night, found: list[Forecasts], lines: tuple[tuple[str, st
 
 def _returns(found: list[Forecasts], lines: tuple[tuple[str, str], ...]) -> Drawing:
     caption = (
-        "Ten bins of equal size by forecast, each with two standard errors (too narrow where labels "
+        "Up to ten bins of equal size by forecast, each with two standard errors (too narrow where labels "
         "overlap). On the dotted line forecasts would be right on average; a flat row of points says nothing."
     )
     return Drawing("Forecast and outcome", caption, pictures.return_bins(found), lines[:1])
@@ -217,8 +217,8 @@ def _returns(found: list[Forecasts], lines: tuple[tuple[str, str], ...]) -> Draw
 
 def _calibration(found: list[Forecasts], lines: tuple[tuple[str, str], ...]) -> Drawing:
     caption = (
-        "Ten bins of equal size by forecast, each with two standard errors. On the dotted line probabilities mean what "
-        "they say; a base rate is a single point."
+        "Up to ten bins of equal size by forecast, each with two standard errors. On the dotted line probabilities "
+        "mean what they say; a base rate is a single point."
     )
     return Drawing("Forecast and outcome: calibration", caption, pictures.calibration(found), lines)
 

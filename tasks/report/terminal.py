@@ -1,8 +1,7 @@
 """The night in a terminal of 80 columns: alerts, leaderboard, decision, links, and a snippet to copy.
 
 Works from the night's JSON document (see ``document``), so that a past night can be told again. Text from outside is
-cleaned of control characters and never read as markup. Wide lines (paths, code) are left for the terminal to wrap, so
-that they can be copied.
+cleaned of control characters and never read as markup.
 """
 
 from __future__ import annotations
@@ -19,6 +18,10 @@ from rich.text import Text
 from tasks.report import words
 
 STYLES = {"promoted": "green", "kept": "cyan", "baseline": "yellow", "quarantined": "red", "unchanged": "cyan"}
+COLUMNS, SHORTEST_NAME = 80, 12
+GAP = 1
+"""Between columns: the divider."""
+
 EXTRA_METRIC = ("r2", "r2_zero", "auc")
 """Of the metrics that do not rank, the one that fits into 80 columns."""
 
@@ -53,16 +56,28 @@ def leaderboard(document: dict[str, Any]) -> Table:
     table = Table(
         title=Text(f"Leaderboard: {words.clean(document['question'], 120)}", style="bold"),
         caption=Text(f"selection window (used to choose): {selection['rows']:,} rows; by {ranking}; dim: baselines"),
-        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left",
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
     )  # fmt: skip
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("candidate", overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column("engine", no_wrap=True, max_width=9)
+    table.add_column("candidate", overflow="ellipsis", no_wrap=True)
+    table.add_column("engine", no_wrap=True)
     for name in (ranking, "skill", *([words.metric(extra).short] if extra else []), "train", "µs/row"):
         table.add_column(Text(name), justify="right", no_wrap=True)
     for score in scores:
         table.add_row(*_row(score, extra), style=_style(score))
+    _fit(table, scores, extra)
     return table
+
+
+def _fit(table: Table, scores: list[dict[str, Any]], extra: str) -> None:
+    """Figures are never cut: the candidate's name gets what they leave of the line."""
+    rows = [_row(score, extra) for score in scores]
+    for index, column in enumerate(table.columns):
+        heads = str(column.header)
+        column.min_width = max([len(heads), *(row[index].cell_len for row in rows)])
+    others = sum((column.min_width or 0) + GAP for column in table.columns) - (table.columns[1].min_width or 0)
+    name = table.columns[1]
+    name.min_width = name.max_width = max(SHORTEST_NAME, min(name.min_width or 0, COLUMNS - others))
 
 
 def _style(score: dict[str, Any]) -> str:

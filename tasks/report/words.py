@@ -14,6 +14,7 @@ from tasks.contracts import EngineResult, GateComparison, Score
 from tasks.report.facts import Facts, best_baseline, has_champion, is_reproducible
 
 LONGEST_NAME = 200
+LINE = 80
 NOTHING = "–"
 
 
@@ -214,25 +215,38 @@ def standing(facts: Facts, score: Score) -> tuple[str, ...]:
 
 
 def snippet(facts: Facts) -> str:
-    """Python that loads the champion and predicts from raw bars; empty if there is none. Every value is quoted."""
+    """Python that loads the champion and predicts from raw bars; empty if there is none.
+
+    Every value from outside is a quoted literal, and no line is longer than a terminal is wide.
+    """
     if not has_champion(facts):
         return ""
     uri = facts.model_uri or f"models:/{facts.problem.get('name', '')}@champion"
-    columns = [*(["symbol"] if len(facts.snapshot.symbols) > 1 else [])]
-    columns += ["time", "open", "high", "low", "close", "volume"]
-    need = f"  # at least {facts.lookback + 1:,} bars a symbol" if facts.lookback else ""
+    symbol = ["symbol"] if len(facts.snapshot.symbols) > 1 else []
+    need = [f"# a prediction needs {facts.lookback:,} earlier bars of its symbol"] if facts.lookback else []
     return "\n".join(
         [
             "import mlflow",
             "import pandas as pd",
             "",
-            f"mlflow.set_tracking_uri({facts.tracking_uri!a})",
-            f"model = mlflow.pyfunc.load_model({uri!a})",
-            f"bars = pd.read_parquet({facts.snapshot.bars.path!a}){need}",
-            f"bars = bars[{columns!r}]",
+            _call("mlflow.set_tracking_uri", facts.tracking_uri),
+            _call("model = mlflow.pyfunc.load_model", uri),
+            *need,
+            _call("bars = pd.read_parquet", facts.snapshot.bars.path),
+            f"bars = bars[{[*symbol, 'time', 'open', 'high', 'low', 'close', 'volume']!r}]",
             "print(model.predict(bars))",
         ]
     )
+
+
+def _call(function: str, text: str) -> str:
+    """A call with one text; where that is too long for a line, adjacent literals, which Python joins."""
+    line = f"{function}({text!a})"
+    if len(line) < LINE:
+        return line
+    step = (LINE - 8) // 10 if not text.isascii() else LINE - 8
+    pieces = [text[start : start + step] for start in range(0, len(text), step)]
+    return "\n".join([f"{function}(", *(f"    {piece!a}" for piece in pieces), ")"])
 
 
 def alpha_of(problem: dict[str, Any]) -> float:

@@ -1,0 +1,93 @@
+"""Facts survive JSON, and the document says what a machine needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from tasks.contracts import Evidence, TargetName, from_json, to_json
+from tasks.report.document import document
+from tasks.report.facts import Facts, alerts, best_baseline, chosen, ranked
+from tests.report import nights
+
+
+@pytest.mark.parametrize("target", ["volatility", "return", "direction"])
+def test_facts_survive_json(target: TargetName) -> None:
+    facts = nights.night(target).facts
+    assert from_json(Facts, json.loads(json.dumps(to_json(facts)))) == facts
+
+
+def test_the_document_has_the_promised_fields() -> None:
+    made = document(nights.night("volatility").facts)
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    promised = {
+        "run_id", "problem", "snapshot", "windows", "leaderboard", "leaderboard_sha256", "decision", "model_uri",
+        "tracking_uri", "report", "seconds", "engine_seconds",
+    }  # fmt: skip
+    assert promised <= set(made)
+    assert {"sha256", "rows", "symbols", "first", "last"} <= set(made["snapshot"])
+    assert {"outcome", "candidate", "version", "reasons"} <= set(made["decision"])
+    entry = made["leaderboard"][0]
+    assert {
+        "rank",
+        "candidate",
+        "engine",
+        "metric",
+        "direction",
+        "score",
+        "skill",
+        "train_seconds",
+        "predict_us_per_row",
+    } <= set(entry)
+    assert made["partial"] is False
+
+
+def test_what_is_not_a_number_becomes_null() -> None:
+    facts = nights.night("return").facts
+    scores = (dataclasses.replace(facts.leaderboard.scores[0], skill=float("nan"), metrics={"ic": float("inf")}),)
+    facts = dataclasses.replace(facts, leaderboard=dataclasses.replace(facts.leaderboard, scores=scores))
+    entry = json.loads(json.dumps(document(facts), allow_nan=False))["leaderboard"][0]
+    assert entry["skill"] is None
+    assert entry["metrics"] == {"ic": None}
+
+
+@pytest.mark.parametrize("flaw", ["error", "no candidate", "missing", "partial", "alarm", "unscored"])
+def test_missing_results_make_a_night_partial(flaw: str) -> None:
+    facts = nights.night("volatility").facts
+    assert isinstance(facts.evidence, Evidence)
+    evidence, good = facts.evidence, facts.engines
+    changes: dict[str, dict[str, object]] = {
+        "error": {"engines": (*good[:3], nights.engine("autokeras", 0, error="out of memory"))},
+        "no candidate": {"engines": (*good[:3], nights.engine("autokeras", 0))},
+        "missing": {"engines": good[:3]},
+        "partial": {"evidence": dataclasses.replace(evidence, partial=("h2o failed",))},
+        "alarm": {"evidence": dataclasses.replace(evidence, alarms=("R2 of 0.4 on daily returns",))},
+        "unscored": {"evidence": dataclasses.replace(evidence, champion_unscored="fitted inside the gate")},
+    }
+    changed = dataclasses.replace(facts, **changes[flaw])  # type: ignore[arg-type]
+    assert [alert.level for alert in alerts(changed)] == ["bad"]
+    assert document(changed)["partial"] is True
+
+
+def test_the_worst_comes_first() -> None:
+    facts = nights.night("volatility", warnings=("w",)).facts
+    changed = dataclasses.replace(facts, engines=facts.engines[:3])
+    assert [alert.level for alert in alerts(changed)] == ["bad", "warn"]
+
+
+def test_the_leader_and_its_baseline_follow_the_evidence() -> None:
+    facts = nights.night("volatility").facts
+    scores = facts.leaderboard.scores
+    assert facts.evidence is not None
+    other = dataclasses.replace(facts.evidence, challenger=scores[1].candidate, best_baseline=scores[4].candidate)
+    changed = dataclasses.replace(facts, evidence=other)
+    assert chosen(changed) == scores[1]
+    assert best_baseline(changed) == scores[4]
+    shuffled = dataclasses.replace(
+        facts, evidence=None, leaderboard=dataclasses.replace(facts.leaderboard, scores=scores[::-1])
+    )
+    assert ranked(shuffled) == scores
+    assert chosen(shuffled) == scores[0]
+    assert best_baseline(shuffled) == scores[2]
