@@ -1,0 +1,187 @@
+"""H2O AutoML as an engine: it searches on windows in time order, and its leading recipes are fitted again and exported.
+
+1. AutoML trains on the train rows, stops early and ranks on the validation rows, blends ensembles on the blending
+   rows. No cross-validation and no frame left out: either would make H2O split at random and see the future. It ranks
+   on the validation rows, which no metalearner has seen; that only orders the recipes that are handed on.
+2. The leading recipes, the best ensemble among them, are fitted again on all rows before the selection window, with
+   trees and penalties as found: the same rows as the baselines', and what a later refit will do.
+3. Each is exported as a MOJO with H2O's scoring library.
+
+DeepLearning is left out because it is not reproducible, XGBoost because its memory lies outside the JVM's limit.
+With a number of models as the limit a search is reproducible; one that the clock ended says that it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h2o
+import numpy as np
+import numpy.typing as npt
+from h2o.automl import H2OAutoML
+
+from tasks.contracts import EngineBudget, RefitJob
+from tasks.errors import EngineError
+from tasks.registry.serving.model_folder import write_model
+from tasks.search.child import run_engine
+from tasks.search.engine import Fitted, Progress, TrainingData
+from tasks.search.h2o_frames import LABEL, Sample, predictions
+from tasks.search.h2o_progress import ProgressPoll
+from tasks.search.h2o_recipes import ENSEMBLE, fit, recipe_of
+from tasks.search.h2o_server import H2OServer, h2o_jar
+
+LEADING = 5
+EXCLUDED = ["DeepLearning", "XGBoost"]
+TOLERANCE = 1e-9
+
+
+class H2OEngine:
+    """AutoML on a JVM of its own."""
+
+    name = "h2o"
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._server: H2OServer | None = None
+
+    def start(self, budget: EngineBudget, seed: int, scratch: Path) -> None:
+        """Start the JVM and connect to it."""
+        self._budget, self._seed, self._scratch = budget, seed, scratch
+        self._server = H2OServer(scratch / "h2o", budget.threads, budget.memory_mb)
+        h2o.no_progress()
+        h2o.connect(url=self._server.url, auth=(self._server.user, self._server.password), verbose=False)
+
+    def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
+        """AutoML, then the leading recipes fitted again on all rows before the selection window."""
+        deadline = time.monotonic() + 2 * self._budget.seconds
+        windows = [data.rows(name) for name in ("train", "validation", "blending")]
+        share = _dates(data, windows[2]) / _dates(data, np.concatenate(windows))
+        sample = Sample(data, np.concatenate(windows), data.columns, share, self._scratch)
+        automl, in_time = self._automl(data, sample.cut([len(rows) for rows in windows]), progress)
+        recipes = {
+            _name(model): {**recipe_of(model), "columns": list(data.columns), "later_share": share}
+            for model in _leading(automl)
+        }
+        fitted: list[Fitted] = []
+        for name, recipe in recipes.items():
+            if fitted and time.monotonic() > deadline:
+                self.notes.append(f"{name} and what follows was not fitted again: twice the time budget is used up")
+                break
+            progress(self._budget.models, self._budget.models, None, f"fitting {name} on all search rows")
+            fitted.append(self._fit(name, recipe, sample, out / f"model-{len(fitted)}", reproducible=in_time))
+        return fitted
+
+    def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
+        """Fit a recipe on the job's rows."""
+        rows, columns = data.job_rows(job.rows), tuple(job.recipe["columns"])
+        sample = Sample(data, rows, columns, job.recipe["later_share"], self._scratch)
+        return self._fit(job.name, job.recipe, sample, out, reproducible=True)
+
+    def close(self) -> None:
+        """Kill the JVM; the connection is given up first where that cannot block."""
+        if self._server is None:
+            return
+        if threading.current_thread() is threading.main_thread():
+            with contextlib.suppress(Exception):  # the server may be gone already, which is what is wanted
+                h2o.connection().close()
+        self._server.close()
+
+    def _automl(self, data: TrainingData, frames: list[Any], progress: Progress) -> tuple[Any, bool]:
+        """The finished AutoML, and whether the number of models ended it rather than the clock."""
+        assert self._server is not None
+        metric = "logloss" if data.target.kind == "classification" else "MSE"
+        automl = H2OAutoML(
+            max_models=self._budget.models,
+            max_runtime_secs=self._budget.seconds,
+            seed=self._seed,
+            nfolds=0,
+            exclude_algos=EXCLUDED,
+            sort_metric=metric,
+            stopping_metric=metric,
+            # A name used twice would append to the older leaderboard.
+            project_name=f"nocturne_{time.time_ns()}",
+        )
+        train, validation, blending = frames
+        begun = time.monotonic()
+        with ProgressPoll(self._server, automl.project_name, self._budget.models, progress):
+            automl.train(
+                x=list(data.columns),
+                y=LABEL,
+                training_frame=train,
+                validation_frame=validation,
+                blending_frame=blending,
+                leaderboard_frame=validation,
+            )
+        in_time = time.monotonic() - begun < self._budget.seconds and not _out_of_time(automl)
+        if not in_time:
+            self.notes.append(f"the time limit of {self._budget.seconds} s ended AutoML: not reproducible")
+        return automl, in_time
+
+    def _fit(self, name: str, recipe: dict[str, Any], sample: Sample, folder: Path, *, reproducible: bool) -> Fitted:
+        model, seconds = fit(recipe, sample)
+        native = predictions(model, sample.later)
+        export(model, sample.columns, folder, classify=sample.classify)
+        return Fitted(
+            name=name,
+            engine=self.name,
+            recipe=recipe,
+            model=folder,
+            train_seconds=seconds,
+            native=native,
+            native_rows=sample.later_rows,
+            tolerance=TOLERANCE * max(1.0, float(np.max(np.abs(native)))),
+            reproducible=reproducible,
+        )
+
+
+def export(model: Any, columns: tuple[str, ...], folder: Path, *, classify: bool) -> None:
+    """Write the serving folder: MOJO, H2O's scoring library and the description."""
+    folder.mkdir(parents=True, exist_ok=True)
+    downloaded = Path(model.download_mojo(str(folder)))
+    downloaded.replace(folder / "model.zip")
+    # The server hands this jar out only with its web interface, which is off; it lies in the server's jar.
+    with zipfile.ZipFile(h2o_jar()) as jar:
+        (folder / "h2o-genmodel.jar").write_bytes(jar.read("www/3/h2o-genmodel.jar"))
+    document = {
+        "kind": "mojo",
+        "output": "probability" if classify else "value",
+        "columns": list(columns),
+        "files": {"mojo": "model.zip", "genmodel": "h2o-genmodel.jar"},
+    }
+    write_model(folder, document)
+
+
+def _leading(automl: Any) -> list[Any]:
+    """The first models of AutoML's leaderboard; the best ensemble takes the last place if it is not among them."""
+    names = list(h2o.as_list(automl.leaderboard[:, 0], use_pandas=False, header=False))
+    models = [h2o.get_model(row[0]) for row in names]
+    if not models:
+        raise EngineError("H2O AutoML built no model within its time limit: give it more seconds")
+    ensembles = [model for model in models if model.algo == ENSEMBLE][:1]
+    single = [model for model in models if model.algo != ENSEMBLE][: LEADING - len(ensembles)]
+    chosen = {model.model_id for model in single + ensembles}
+    return [model for model in models if model.model_id in chosen]
+
+
+def _name(model: Any) -> str:
+    """A name that is the same every night: the model's own, without the time that H2O puts in."""
+    return "h2o-" + re.sub(r"_AutoML_\d+_\d+_\d+", "", model.model_id).lower().replace("_", "-")
+
+
+def _dates(data: TrainingData, rows: npt.NDArray[np.int64]) -> int:
+    return len(np.unique(data.times[rows]))
+
+
+def _out_of_time(automl: Any) -> bool:
+    messages = h2o.as_list(automl.event_log["message"], use_pandas=False, header=False)
+    return any("out of time" in row[0] or "timed out" in row[0] for row in messages)
+
+
+if __name__ == "__main__":
+    run_engine(H2OEngine())

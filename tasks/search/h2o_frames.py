@@ -1,0 +1,81 @@
+"""Rows to an H2O cluster and predictions back, without a file that the server would have to read or write.
+
+H2O's parsers keep a number's decimal digits, not its bits: what arrives can differ in the last bit. Through CSV that
+is one value in twenty, through Parquet one in two. Predictions come back as hexadecimal floats, exactly.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h2o
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.errors import EngineError
+from tasks.search.engine import TrainingData
+
+LABEL = "label"
+
+
+class Sample:
+    """Rows in the cluster, in time order, with the two parts that an ensemble needs.
+
+    ``later`` are the rows of the last share of the dates, ``earlier`` those before it, less the bars whose labels
+    reach into it. ``every`` are all. ``later_rows`` are the later part's indices into the training data.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        rows: npt.NDArray[np.int64],
+        columns: tuple[str, ...],
+        later_share: float,
+        scratch: Path,
+    ) -> None:
+        rows = rows[np.argsort(data.times[rows], kind="stable")]
+        self.columns = columns
+        self.classify = data.target.kind == "classification"
+        self.every = _upload(data, rows, columns, scratch)
+        dates, date = np.unique(data.times[rows], return_inverse=True)
+        first = len(dates) - max(1, round(later_share * len(dates)))
+        end, begin = np.searchsorted(date, [first - data.target.horizon + 1, first])
+        if not 0 < end <= begin:
+            raise EngineError(f"{len(dates)} dates are too few to blend an ensemble at horizon {data.target.horizon}")
+        self.earlier, self.later = self.every[: int(end), :], self.every[int(begin) :, :]
+        self.later_rows = rows[begin:]
+
+    def cut(self, lengths: list[int]) -> list[Any]:
+        """All rows, cut into frames of these lengths."""
+        ends = np.cumsum([0, *lengths]).tolist()
+        return [self.every[a:b, :] for a, b in pairwise(ends)]
+
+
+def _upload(data: TrainingData, rows: npt.NDArray[np.int64], columns: tuple[str, ...], scratch: Path) -> Any:
+    """An H2O frame of these rows: features as doubles, then the label (a two-level factor for classification)."""
+    classify = data.target.kind == "classification"
+    frame = pd.DataFrame(data.take(rows, columns), columns=list(columns))
+    frame[LABEL] = data.y[rows].astype(np.int64) if classify else data.y[rows]
+    path = scratch / "upload.csv"
+    frame.to_csv(path, index=False)
+    types = ["double"] * len(columns) + ["enum" if classify else "double"]
+    uploaded = h2o.upload_file(str(path), col_types=types, header=1)
+    path.unlink()
+    return uploaded
+
+
+def predictions(model: Any, frame: Any) -> npt.NDArray[np.float64]:
+    """The cluster's own predictions, float64 (rows,): the value, or the probability of class "1"."""
+    predicted = model.predict(frame)
+    text = h2o.api("GET /3/DownloadDataset", data={"frame_id": predicted.frame_id, "hex_string": True})
+    header, *lines = text.strip().split("\n")
+    names = [name.strip('"') for name in header.split(",")]
+    index = names.index("p1") if "p1" in names else 0
+    return np.array([_number(line.split(",")[index]) for line in lines])
+
+
+def _number(text: str) -> float:
+    return float.fromhex(text) if "0x" in text else float(text)
