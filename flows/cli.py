@@ -7,17 +7,17 @@ to standard error. Exit codes: 0 done, 2 bad usage or configuration, 3 bad data,
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 import yaml
 from rich.console import Console
+from rich.table import Table
 
 from flows import settings
 from tasks.errors import ConfigurationError, NocturneError
@@ -63,7 +63,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a night: ingest, features, search, leaderboard, gate, registry, report."""
-    from flows import unchanged  # noqa: PLC0415 - keeps --help quick
+    from flows import unchanged
 
     begun = time.monotonic()
     chosen = _problem(problem, file, changes or [], budget)
@@ -77,7 +77,7 @@ def run(
 
 
 def _problem(name: str, file: Path | None, changes: list[str], budget: Literal["demo", "nightly"]) -> Any:
-    from tasks import problem as problems  # noqa: PLC0415
+    from tasks import problem as problems
 
     if bool(name) == bool(file):
         raise ConfigurationError(f"name a problem ({_known()}) or give --file problem.yaml, one of the two")
@@ -102,25 +102,26 @@ def _assignment(change: str) -> tuple[str, Any]:
 
 
 def _champion_is(name: str, document: dict[str, Any]) -> bool:
-    from tasks.registry import mlflow_store  # noqa: PLC0415
+    from tasks.registry import mlflow_store
 
-    champion = mlflow_store.champion(name)
-    return (champion.version if champion else "") == document["decision"]["champion_version"]
+    champion = mlflow_store.champion(mlflow_store.open_store(), name)
+    return bool((champion.version if champion else "") == document["decision"]["champion_version"])
 
 
 def _night(problem: Any, mark: str) -> dict[str, Any]:
-    from flows import progress, unchanged  # noqa: PLC0415
+    from flows import progress, unchanged
+    from tasks.report.document import document as as_document
 
     with progress.shown(err):
         with progress.StageClock().stage("start"):
-            from flows.nightly import nightly  # noqa: PLC0415 - imports Prefect
-        document: dict[str, Any] = nightly(problem)
+            from flows.nightly import nightly
+        document = as_document(nightly(problem))
     unchanged.record(problem, mark, document, partial=bool(document["partial"]))
     return document
 
 
 def _render_night(document: dict[str, Any]) -> None:
-    from tasks.report import terminal  # noqa: PLC0415
+    from tasks.report import terminal
 
     for part in terminal.night(document):
         Console().print(part)
@@ -129,9 +130,9 @@ def _render_night(document: dict[str, Any]) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Check Python, JRE, TA-Lib, H2O, Keras, ports, disk and the MLflow store; say how to mend what is wrong."""
-    import dataclasses  # noqa: PLC0415
+    import dataclasses
 
-    from tasks import environment  # noqa: PLC0415
+    from tasks import environment
 
     checks = [dataclasses.asdict(check) for check in environment.examine()]
     _show(as_json, {"ok": all(check["ok"] for check in checks), "checks": checks}, _render_doctor)
@@ -149,15 +150,161 @@ def _render_doctor(document: dict[str, Any]) -> None:
             out.print(f"    → {check['cure']}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command()
+def check(
+    source: Source,
+    tz: Tz = "",
+    calendar: Calendar = "XNYS",
+    bar: Bar = "1d",
+    price_scale: Scale = 1.0,
+    label: Label = "end",
+    as_json: Json = False,
+) -> None:
+    """Say what the data checks find in a source: rule, symbol, time, value. Exit code 3 if it would be refused."""
+    from tasks.bars.check import inspect
+    from tasks.bars.describe import from_options
+
+    described = from_options(source, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
+    document = inspect(described, datetime.now(UTC))
+    _show(as_json, {"source": source, **document}, _render_check)
+    if not document["accepted"]:
+        raise typer.Exit(3)
+
+
+def _render_check(document: dict[str, Any]) -> None:
+    out = Console(highlight=False)
+    symbols = document["symbols"]
+    out.print(f"{document['source']}: {document['rows']:,} rows, {symbols:,} symbols, ", end="", markup=False)
+    style = "green" if document["accepted"] else "red"
+    out.print(f"[{style}]{document['accepted']:,} accepted[/]")
+    by_rule: dict[str, list[dict[str, Any]]] = {}
+    for finding in document["findings"]:
+        by_rule.setdefault(finding["rule"], []).append(finding)
+    for rule, found in by_rule.items():
+        out.print(f"[bold]{rule}[/] ({found[0]['severity'].replace('_', ' ')}): {len(found):,}")
+        for finding in found[:5]:
+            place = " ".join(part for part in (finding["symbol"], finding["time"], _row(finding["row"])) if part)
+            out.print(f"  {place + ': ' if place else ''}{finding['detail']}", markup=False, soft_wrap=True)
+        if len(found) > 5:
+            out.print(f"  … and {len(found) - 5:,} more (--json lists them all)")
+    if document["quarantined"]:
+        out.print(f"quarantined: {', '.join(document['quarantined'])}", markup=False)
+
+
+def _row(row: int | None) -> str:
+    return "" if row is None else f"row {row}"
+
+
+@app.command()
+def features(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    tz: Tz = "",
+    calendar: Calendar = "XNYS",
+    bar: Bar = "1d",
+    price_scale: Scale = 1.0,
+    label: Label = "end",
+    tick: Annotated[float, typer.Option(help="Smallest price step; the floor of a bar's range.")] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Write the feature matrix of a source: one row a bar, one column a feature, NaN inside a column's lookback."""
+    from tasks.bars.describe import from_options
+    from tasks.bars.ingest import read_accepted
+    from tasks.features.table import feature_table
+    from tasks.storage import write_parquet
+
+    described = from_options(source, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
+    accepted = read_accepted(described)
+    table = feature_table(
+        accepted.frame, has_volume=accepted.has_volume, true_opens=accepted.true_opens, tick=tick, bar=bar
+    )
+    ref = write_parquet(out.absolute(), table.frame)
+    document = {
+        "path": ref.path,
+        "sha256": ref.sha256,
+        "rows": ref.rows,
+        "columns": list(table.columns),
+        "lookback": table.lookback,
+        "left_out": table.left_out,
+    }
+    _show(as_json, document, _render_features)
+
+
+def _render_features(document: dict[str, Any]) -> None:
+    out = Console(highlight=False)
+    columns, left_out = document["columns"], document["left_out"]
+    out.print(f"{document['path']}: {document['rows']:,} rows, {len(columns)} columns", markup=False, soft_wrap=True)
+    out.print(f"longest lookback {document['lookback']} bars: earlier rows of a column are NaN")
+    for name, reason in list(left_out.items())[:5]:
+        out.print(f"left out {name}: {reason}", markup=False)
+    if len(left_out) > 5:
+        out.print(f"… and {len(left_out) - 5} more left out (--json lists them all)")
+
+
+@app.command()
+def models(
+    name: Annotated[str, typer.Argument(help="A registered model; empty means all.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List registered models: versions, aliases, when and why each was promoted or not."""
+    from tasks.contracts import to_json
+    from tasks.registry import mlflow_store
+
+    store = mlflow_store.open_store()
+    chosen = (name,) if name else mlflow_store.names(store)
+    versions = [to_json(version) for each in chosen for version in mlflow_store.history(store, each)]
+    _show(as_json, {"tracking_uri": store.tracking_uri, "models": versions}, _render_models)
+
+
+def _render_models(document: dict[str, Any]) -> None:
+    out = Console(highlight=False)
+    if not document["models"]:
+        out.print(f"no models in {document['tracking_uri']} yet: nocturne run sp500-volatility", markup=False)
+    for version in document["models"]:
+        aliases = "".join(f" @{alias}" for alias in version["aliases"])
+        out.print(f"[bold]{version['name']}[/] version {version['version']}[green]{aliases}[/]")
+        when = f"promoted {version['promoted']}" if version["promoted"] else "never promoted"
+        out.print(f"  {version['candidate']} ({version['engine']}), {version['outcome']}, {when}", markup=False)
+        out.print(f"  fitted on bars up to {version['training_end']}; run {version['run_id']}", markup=False)
+        for reason in version["reasons"]:
+            out.print(f"  - {reason}", markup=False)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A registered model's name (its champion), or a models:/ URI.")],
+    bars: Annotated[Path, typer.Option(help="CSV or Parquet file of raw bars.")],
+    rows: Annotated[Literal["last", "all"], typer.Option(help="Predict for the last bar, or for every bar.")] = "last",
+    tz: Tz = "",
+    calendar: Calendar = "XNYS",
+    bar: Bar = "1d",
+    price_scale: Scale = 1.0,
+    label: Label = "end",
+    as_json: Json = False,
+) -> None:
+    """Predict with a registered model from raw bars."""
+    from tasks.bars.describe import from_options
+    from tasks.bars.ingest import read_accepted
+    from tasks.registry import mlflow_store
+
+    described = from_options(str(bars), tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
+    uri = model if ":/" in model else f"models:/{model}@champion"
+    predictions = mlflow_store.predict(mlflow_store.open_store(), uri, read_accepted(described).frame, rows)
+    _show(as_json, {"model": uri, "predictions": predictions}, _render_predictions)
+
+
+def _render_predictions(document: dict[str, Any]) -> None:
+    table = Table(title=document["model"], box=None, title_justify="left")
+    columns = list(document["predictions"][0]) if document["predictions"] else []
+    for column in columns:
+        table.add_column(column)
+    for row in document["predictions"]:
+        table.add_row(*(str(row[column]) for column in columns))
+    Console().print(table)
+
+
 def _show(as_json: bool, document: dict[str, Any], render: Callable[[dict[str, Any]], None]) -> None:
     if as_json:
         sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
     else:
         render(document)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep libraries' chatter off the terminal; warnings of this project stay."""
-    logging.getLogger("nocturne").setLevel(logging.WARNING)
-    yield

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Literal
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -43,6 +44,8 @@ from tasks.report.task import publish
 from tasks.search.task import explain, refit, search
 from tasks.splits.task import make_rows
 from tasks.storage import code_digest, lock_digest
+
+Span = Literal["fit_gate", "fit_all"]
 
 
 @flow(name="nightly", flow_run_name="{problem.name}", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
@@ -128,7 +131,7 @@ def _refit(
 def _jobs(problem: Problem, board: Leaderboard, results: tuple[EngineResult, ...]) -> dict[str, tuple[RefitJob, ...]]:
     """By engine: each recipe that the gate needs, before the gate and (where that is shipped) on all rows."""
     recipes = {candidate.name: candidate.recipe for result in results for candidate in result.candidates}
-    spans = ("fit_gate", "fit_all") if problem.refit == "through_gate" else ("fit_gate",)
+    spans: tuple[Span, ...] = ("fit_gate", "fit_all") if problem.refit == "through_gate" else ("fit_gate",)
     jobs: dict[str, tuple[RefitJob, ...]] = {}
     for entry in board.scores:
         if entry.rank == 1 or entry.engine == "baseline":
