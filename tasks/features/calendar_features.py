@@ -35,6 +35,11 @@ def month_turn(dates: Dates) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
     return before, after
 
 
+def _turn(s: Series, side: int) -> Array:
+    days: Array = s.once(("month_turn",), lambda: month_turn(s.session))[side].astype(np.float64)
+    return days
+
+
 def third_friday(dates: Dates) -> Dates:
     """The third Friday of each date's month, when listed options expire."""
     return np.busday_offset(_month(dates).astype("datetime64[D]"), 2, roll="forward", weekmask="Fri")
@@ -82,13 +87,13 @@ FEATURES: tuple[Feature, ...] = (
     _entry("year_cos", lambda s: np.cos(_year_angle(s)), "cosine", "Season: cosine of the day of the year."),
     _entry(
         "weekdays_into_month",
-        lambda s: month_turn(s.session)[0].astype(np.float64),
+        lambda s: _turn(s, 0),
         "weekdays",
         "Weekdays of the month gone.",
     ),
     _entry(
         "weekdays_left_in_month",
-        lambda s: month_turn(s.session)[1].astype(np.float64),
+        lambda s: _turn(s, 1),
         "weekdays",
         "Weekdays of the month to come.",
     ),

@@ -5,6 +5,7 @@ Travels inside promoted models: relative imports, standard library and NumPy onl
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class Feature:
         return "open" in self.inputs
 
 
+@functools.cache
 def recursive(alpha: float, stages: int = 1) -> int:
     """Bars after which ``stages`` chained exponential averages of weight ``alpha`` have forgotten their seeds.
 

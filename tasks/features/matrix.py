@@ -1,7 +1,7 @@
 """From bars to the feature matrix: one symbol at a time, only what the asked columns need.
 
-Travels inside promoted models: relative imports, standard library, NumPy and pandas only. What is computed here for
-training is what a promoted model computes for serving, from a tail of bars, with the same code.
+Travels inside promoted models: relative imports, standard library and NumPy only. What is computed here for training
+is what a promoted model computes for serving, from a tail of bars, with the same code.
 
 What this does not do: fit anything. No column knows a statistic of other rows than its own lookback.
 """
@@ -10,20 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from ..contracts import FeatureSpec
 from .catalogue import feature, lookback
 from .series import BASE, Array, Series
 
-__all__ = ["compute", "lookback", "panel"]
+if TYPE_CHECKING:  # frames are only read; who passes one has imported pandas
+    import pandas as pd
+
+__all__ = ["arrays", "compute", "fill", "lookback", "panel", "symbol_slices"]
+
+Bars = Mapping[str, npt.NDArray[Any]]
 
 
-def compute(bars: Mapping[str, Any], columns: Sequence[str], tick: float) -> Array:
+def compute(bars: Bars, columns: Sequence[str], tick: float) -> Array:
     """The columns for the bars of ONE symbol in time order: float64 (n, len(columns)).
 
     ``bars`` maps open, high, low, close, volume (float64, length n) and session (datetime64[D]); what no asked column
@@ -31,7 +35,7 @@ def compute(bars: Mapping[str, Any], columns: Sequence[str], tick: float) -> Arr
     Raises ConfigurationError for an unknown column, KeyError for a missing series.
     """
     out = np.empty((len(columns), len(bars["session"])), dtype=np.float64).T
-    _fill(out, bars, columns, tick)
+    fill(out, bars, columns, tick)
     return out
 
 
@@ -39,12 +43,13 @@ def panel(frame: pd.DataFrame, spec: FeatureSpec) -> Array:
     """The spec's columns for canonical bars of many symbols: float64 (rows, columns), aligned with the rows.
 
     ``frame`` has symbol, time, session, open, high, low, close, volume and is sorted by (symbol, time); one symbol's
-    rows are consecutive. The result is column-major, so that a column is contiguous.
+    rows are consecutive. The result is column-major, so that a column is contiguous. One thread, one process: what a
+    promoted model calls; ``parallel.panel`` gives the same from several.
     """
-    bars = _arrays(frame)
+    bars = arrays(frame)
     out = np.empty((len(spec.columns), len(frame)), dtype=np.float64).T
     for rows in symbol_slices(frame["symbol"].to_numpy()):
-        _fill(out[rows], {name: values[rows] for name, values in bars.items()}, spec.columns, spec.tick)
+        fill(out[rows], {name: values[rows] for name, values in bars.items()}, spec.columns, spec.tick)
     return out
 
 
@@ -53,20 +58,21 @@ def symbol_slices(symbols: npt.NDArray[Any]) -> Iterator[slice]:
     if len(symbols) == 0:
         return
     starts = np.flatnonzero(symbols[1:] != symbols[:-1]) + 1
-    edges = [0, *starts.tolist(), len(symbols)]
-    for first, last in pairwise(edges):
+    for first, last in pairwise([0, *starts.tolist(), len(symbols)]):
         yield slice(first, last)
 
 
-def _arrays(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-    arrays: dict[str, npt.NDArray[Any]] = {
+def arrays(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    """The series that features read, from canonical bars."""
+    found: dict[str, npt.NDArray[Any]] = {
         name: frame[name].to_numpy(dtype=np.float64) for name in BASE if name in frame.columns
     }
-    arrays["session"] = frame["session"].to_numpy().astype("datetime64[D]")
-    return arrays
+    found["session"] = frame["session"].to_numpy().astype("datetime64[D]")
+    return found
 
 
-def _fill(out: Array, bars: Mapping[str, Any], columns: Sequence[str], tick: float) -> None:
+def fill(out: Array, bars: Bars, columns: Sequence[str], tick: float) -> None:
+    """Write the columns of one symbol's bars into ``out``, float64 (n, len(columns))."""
     series = Series(bars, tick)
     for index, name in enumerate(columns):
         entry = feature(name)

@@ -8,13 +8,15 @@ A division by nothing (no range, no volume, a constant price) gives 0, never NaN
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import talib
 
+T = TypeVar("T")
 Array = npt.NDArray[np.float64]
 Derived = Callable[["Series"], Array]
 Parameters = dict[str, Any]
@@ -59,9 +61,24 @@ class Series:
         chosen: Array = found[output] if isinstance(found, (tuple, list)) else found
         return chosen.astype(np.float64, copy=False)
 
+    def once(self, key: tuple[Any, ...], compute: Callable[[], T]) -> T:
+        """What ``compute`` gives, computed at the first request for the key."""
+        if key not in self._outputs:
+            self._outputs[key] = compute()
+        shared: T = self._outputs[key]
+        return shared
+
     def call(self, function: str, inputs: tuple[str, ...], parameters: Mapping[str, float]) -> Any:
         """The straight call, the only place where TA-Lib is entered."""
-        return getattr(talib, function)(*[self[name] for name in inputs], **parameters)
+        return _unwrapped(function)(*[self[name] for name in inputs], **parameters)
+
+
+@functools.cache
+def _unwrapped(function: str) -> Callable[..., Any]:
+    """TA-Lib's function without its wrapper, which looks for pandas and polars among the arguments."""
+    found = getattr(talib, function)
+    unwrapped: Callable[..., Any] = getattr(found, "__wrapped__", found)
+    return unwrapped
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:

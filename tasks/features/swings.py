@@ -45,6 +45,10 @@ def recent_swing(s: Series, scale: Scale, high: bool, nth: int = 0) -> tuple[Arr
 
     Where none is remembered: the highest high (lowest low) of the memory, and an age of ``memory``.
     """
+    return s.once(("swing", scale, high, nth), lambda: _recent_swing(s, scale, high, nth))
+
+
+def _recent_swing(s: Series, scale: Scale, high: bool, nth: int) -> tuple[Array, Array]:
     signal = s.ta("FRACTAL", "high", "low", leftbars=scale.side, rightbars=scale.side, output=0 if high else 1)
     confirmed = np.flatnonzero(signal)
     which = np.cumsum(signal != 0.0) - 1 - nth
@@ -72,6 +76,10 @@ class Leg:
 
 def last_leg(s: Series, scale: Scale) -> Leg:
     """The last leg: its ends and its sign (0 where both ends were confirmed by the same bar)."""
+    return s.once(("leg", scale), lambda: _last_leg(s, scale))
+
+
+def _last_leg(s: Series, scale: Scale) -> Leg:
     high, high_age = recent_swing(s, scale, high=True)
     low, low_age = recent_swing(s, scale, high=False)
     return Leg(low, high, np.sign(low_age - high_age))
@@ -94,6 +102,10 @@ def fibonacci_distance(s: Series, scale: Scale) -> Array:
 
 
 def _levels(s: Series, scale: Scale) -> Array:
+    return s.once(("levels", scale), lambda: _stacked(s, scale))
+
+
+def _stacked(s: Series, scale: Scale) -> Array:
     found = [recent_swing(s, scale, high, nth)[0] for high in (True, False) for nth in range(RECENT)]
     return np.stack(found)
 

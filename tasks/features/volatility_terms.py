@@ -11,6 +11,7 @@ and Satchell (1991) for the estimators that use the open; Patton and Sheppard (2
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import numpy as np
 
@@ -116,18 +117,26 @@ def _negative_return(bars: int) -> Feature:
     )
 
 
-def decayed_mean(values: Array, decay: float) -> Array:
-    """Exponentially weighted mean of the values from the second on (the first, a return, is NaN).
+BLOCK = 128
+"""Bars that ``decayed_mean`` sums at once: few enough that decay ** -BLOCK keeps all its digits."""
 
-    The weights end where they have fallen to FORGOTTEN, so that the memory is finite; where history is shorter than
-    that, the weights at hand are normalised. O(n): the number of weights is fixed.
+
+def decayed_mean(values: Array, decay: float) -> Array:
+    """Exponentially weighted mean of the values from the second on (the first, a return, is NaN), weights summing to 1.
+
+    m(t) = sum of decay^k v(t - k) / sum of decay^k, over all k up to the second value; O(n). Within a block the sum is
+    a cumulative sum of values that grow by 1 / decay, and from block to block one number is carried over.
     """
     out = np.full_like(values, np.nan)
-    if len(values) > 1:
-        weights = (1.0 - decay) * decay ** np.arange(recursive(1.0 - decay))
-        total = np.cumsum(weights)
-        known = np.minimum(np.arange(1, len(values)), len(weights))
-        out[1:] = np.convolve(values[1:], weights)[: len(values) - 1] / total[known - 1]
+    count = len(values) - 1
+    if count > 0:
+        powers = decay ** np.arange(BLOCK)
+        blocks = np.zeros(-(-count // BLOCK) * BLOCK)
+        blocks[:count] = values[1:]
+        sums = np.cumsum(blocks.reshape(-1, BLOCK) / powers, axis=1) * powers
+        carried = list(accumulate(sums[:-1, -1], lambda before, own: own + before * decay**BLOCK, initial=0.0))
+        sums += np.array(carried)[:, None] * (decay * powers)
+        out[1:] = sums.ravel()[:count] * ((1.0 - decay) / (1.0 - decay ** np.arange(1, count + 1)))
     return out
 
 
@@ -143,7 +152,7 @@ def _ewma(decay: float) -> Feature:
         inputs=("low", "close"),
         unit="log volatility per bar",
         description=f"Exponentially weighted volatility of returns, decay {decay}.",
-        formula="1/2 ln v, v = decay v' + (1 - decay) return^2, floored at one tick squared; RiskMetrics 1996",
+        formula="1/2 ln of the mean of return^2 with weights decay^k, floored at one tick squared; RiskMetrics 1996",
         parameters={"decay": decay},
     )
 
