@@ -31,6 +31,9 @@ DIGITS = 12
 LARGEST = 300.0
 """No log volatility, log return or probability is near it, and the square of its exponential still is a float."""
 
+DECIMALS = 13
+"""In the digest only: a skill of 1e-5 is a difference of numbers near 1, so its own twelfth digit is rounding too."""
+
 TIMINGS = ("train_seconds", "predict_us_per_row")
 SMEARING_WINDOWS = ("validation", "blending")
 log = logging.getLogger("nocturne.leaderboard")
@@ -86,7 +89,7 @@ def rank(
 
 
 def digest(board: Leaderboard) -> str:
-    """SHA-256 of the leaderboard in canonical JSON: floats at twelve significant digits, timings left out."""
+    """SHA-256 of the leaderboard in canonical JSON: floats at twelve digits, timings left out."""
     document = to_json(board)
     del document["sha256"]
     for score in document["scores"]:
@@ -192,7 +195,7 @@ def _skill(loss: float, best_baseline: float) -> float:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return _round(value)
+        return round(_round(value), DECIMALS)
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -91,10 +91,12 @@ def test_ties_go_to_the_simpler_engine_and_then_to_the_name(rows: pd.DataFrame) 
     names: list[tuple[str, EngineName]] = [
         ("b", "autokeras"), ("c", "h2o"), ("a", "h2o"), ("z", "linear"), ("y", "baseline"),
     ]  # fmt: skip
-    # One unit in the last place is rounding and not a rank.
-    predictions = {name: np.nextafter(same, -np.inf) if name == "b" else same for name, _ in names}
+    # A loss that is lower in its last digits is rounding and not a rank.
+    closer = same + (rows["label"].to_numpy() - same) * 1e-14
+    predictions = {name: closer if name == "b" else same for name, _ in names}
     board = rank([candidate(*name) for name in names], predictions, rows, VOLATILITY, 5)
     assert [score.candidate for score in board.scores] == ["y", "z", "a", "c", "b"]
+    assert board.scores[-1].score < board.scores[0].score
 
 
 def test_the_order_of_candidates_changes_nothing(rows: pd.DataFrame) -> None:
