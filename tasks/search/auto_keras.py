@@ -1,0 +1,302 @@
+"""AutoKeras: a greedy search over dense networks on keras and JAX, its leading trials exported to ONNX.
+
+Search, on train rows, watching validation rows:
+
+1. scale the features (and a value to be predicted) by statistics of the train rows;
+2. try networks, each stopped early by its validation loss, until the trials or the seconds are spent;
+3. for each of the leading trials: write its recipe, rebuild its network from that recipe alone, give it the weights
+   of the trial's best epoch, find the search's own score again, export to ONNX and compare with keras.
+
+AutoKeras's own last step, another fit of the winner, is left out: the weights of each trial's best epoch are kept
+anyway. A refit takes a recipe and rows, and trains for the recipe's epochs with nothing held out.
+
+Not done here: choosing among engines (the leaderboard's), anything with blending rows.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.contracts import EngineBudget, RefitJob, Target
+from tasks.errors import ConfigurationError, EngineError
+from tasks.search import keras_export
+from tasks.search.engine import Fitted, Progress, TrainingData
+from tasks.search.fold_scaling import FoldScaling
+
+if TYPE_CHECKING:
+    from tasks.search.keras_space import Tuner
+
+LEADING = 3
+NATIVE_ROWS = 2000
+SCORE_TOLERANCE = 1e-4
+_EVALUATION_ROWS = 4096
+_PROBABILITY_EDGE = 1e-7
+log = logging.getLogger("nocturne.search")
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Rows as a network sees them: x float32 (n, features) scaled, y float32 (n, 1) standardised or 0/1."""
+
+    rows: Rows
+    scaling: FoldScaling
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A trained network, where it came from and what it cost."""
+
+    name: str
+    recipe: dict[str, Any]
+    network: Any
+    scaling: FoldScaling
+    seconds: float
+    notes: tuple[str, ...] = field(default=())
+
+
+class AutoKerasEngine:
+    """See the module. One instance a process: keras holds state of its own."""
+
+    name = "autokeras"
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._budget = EngineBudget(models=1, seconds=1)
+        self._seed = 1
+        self._scratch = Path()
+
+    def start(self, budget: EngineBudget, seed: int, scratch: Path) -> None:
+        """Import keras on JAX. Raises ConfigurationError for another backend, seed 0 or a budget without epochs."""
+        if seed < 1:
+            raise ConfigurationError(f"seed must be at least 1, got {seed}: AutoKeras ignores a seed of 0")
+        if budget.epochs < 1 or budget.models < 1:
+            raise ConfigurationError(f"AutoKeras needs at least one trial and one epoch a trial, got {budget}")
+        use_jax(budget.threads)
+        self._budget, self._seed, self._scratch = budget, seed, scratch
+
+    def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
+        """The leading trials, lowest validation loss first (see the module). Raises EngineError if none completed."""
+        deadline = time.monotonic() + self._budget.seconds
+        train = fit_fold(data, data.rows("train"), data.columns)
+        watched = fold(data, data.rows("validation"), data.columns, train.scaling)
+        tuner = self._run_trials(data, train, watched, deadline, progress)
+        trials = tuner.completed()
+        self._note_outcome(tuner, len(trials))
+        progress(
+            len(tuner.oracle.trials), self._budget.models, float(trials[0].score), "exporting the leading networks"
+        )
+        leading = (self._trained(data.target, train, watched, tuner, trial) for trial in trials[:LEADING])
+        return [export(data, item, out / item.name, watched.rows) for item in leading]
+
+    def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
+        """Fit a recipe on the job's rows for exactly its epochs, scaled by those rows.
+
+        Raises EngineError if the recipe is not of this engine, target kind and feature matrix.
+        """
+        began = time.perf_counter()
+        _require_recipe(job.recipe, data.target)
+        rows = fit_fold(data, data.job_rows(job.rows), job.recipe["columns"])
+        network = train_network(job.recipe, rows)
+        seconds = time.perf_counter() - began
+        done = Trained(name=job.name, recipe=job.recipe, network=network, scaling=rows.scaling, seconds=seconds)
+        return export(data, done, out / "model", rows.rows)
+
+    def close(self) -> None:
+        """Nothing to end: keras and JAX live in this process."""
+
+    def _run_trials(self, data: TrainingData, train: Fold, watched: Fold, deadline: float, progress: Progress) -> Tuner:
+        from tasks.search import keras_space  # noqa: PLC0415 - it imports keras, whose backend must be chosen first
+
+        allowed = self._budget.models
+        progress(0, allowed, None, "trying the first network")
+        auto = keras_space.auto_model(
+            data.target.kind,
+            data.columns,
+            batch_rows=batch_rows(len(train.rows)),
+            trials=allowed,
+            folder=self._scratch / "autokeras",
+            deadline=deadline,
+            on_trial=lambda done, best: progress(done, allowed, best, f"trial {done} of at most {allowed}"),
+            seed=self._seed,
+        )
+        try:
+            auto.fit(
+                train.x,
+                train.y,
+                batch_size=batch_rows(len(train.rows)),
+                epochs=self._budget.epochs,
+                callbacks=[keras_space.early_stopping()],
+                validation_data=(watched.x, watched.y),
+                validation_batch_size=_EVALUATION_ROWS,
+                verbose=0,
+            )
+        except Exception as error:  # keras-tuner gives up with whatever the third failure in a row was: keep the rest
+            if not auto.tuner.completed():
+                raise EngineError(f"no AutoKeras trial gave a finite validation loss: {error}") from error
+            log.exception("AutoKeras gave up")
+            self.notes.append(f"AutoKeras gave up before its budget was spent: {type(error).__name__}")
+        tuner: Tuner = auto.tuner
+        return tuner
+
+    def _note_outcome(self, tuner: Tuner, completed: int) -> None:
+        tried, allowed = len(tuner.oracle.trials), self._budget.models
+        if completed < tried:
+            self.notes.append(f"{tried - completed} of {tried} AutoKeras trials failed or diverged")
+        if tuner.met_limit:
+            self.notes.append(f"AutoKeras met its limit of {self._budget.seconds} s in trial {tried} of {allowed}")
+
+    def _trained(self, target: Target, train: Fold, watched: Fold, tuner: Tuner, trial: Any) -> Trained:
+        from tasks.search import keras_space  # noqa: PLC0415
+
+        recipe = {
+            "engine": self.name,
+            "kind": target.kind,
+            "columns": list(tuner.columns),
+            "hyperparameters": dict(sorted(trial.hyperparameters.values.items())),
+            "epochs": int(trial.best_step) + 1,
+            "schedule_epochs": self._budget.epochs,
+            "batch_size": batch_rows(len(train.rows)),
+            "seed": tuner.seed_of(trial.trial_id),
+        }
+        weights = tuner.load_model(trial).get_weights()
+        network = keras_space.network(recipe, len(train.rows))
+        network.set_weights(weights)
+        _require_score(loss(target, network, watched), trial)
+        return Trained(
+            name=f"autokeras_{int(trial.trial_id) + 1}",
+            recipe=recipe,
+            network=network,
+            scaling=train.scaling,
+            seconds=tuner.seconds[trial.trial_id],
+            notes=("the search met its time limit",) if tuner.met_limit else (),
+        )
+
+
+def use_jax(threads: int) -> None:
+    """Import keras on JAX and the CPU, with at most so many threads where JAX was not imported before.
+
+    Raises ConfigurationError if keras already runs on another backend.
+    """
+    os.environ["KERAS_BACKEND"] = "jax"
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("NPROC", str(threads))
+    import keras  # noqa: PLC0415
+
+    if keras.backend.backend() != "jax":
+        raise ConfigurationError(
+            f"keras runs on {keras.backend.backend()}: set KERAS_BACKEND=jax before it is imported"
+        )
+    from tasks.search import keras_space  # noqa: F401, PLC0415
+
+    # Every trial collects garbage several times; a million objects of imported modules need not be looked at again.
+    gc.collect()
+    gc.freeze()
+
+
+def batch_rows(rows: int) -> int:
+    """Rows a gradient step: a power of two near a sixteenth of the rows, 128 to 1024 (small ones waste the time)."""
+    return int(min(max(2 ** round(np.log2(max(rows, 1) / 16)), 128), 1024))
+
+
+def fit_fold(data: TrainingData, rows: Rows, columns: list[str] | tuple[str, ...]) -> Fold:
+    """Rows scaled by their own statistics. Raises EngineError if they are too few, or all of one class."""
+    if len(rows) < 2:
+        raise EngineError(f"{len(rows)} labelled rows to fit on: widen the train window")
+    X, y = data.take(rows, columns), data.y[rows]
+    classification = data.target.kind == "classification"
+    if classification and not set(np.unique(y)) == {0.0, 1.0}:
+        raise EngineError(f"labels must be both 0 and 1, got {np.unique(y)[:5].tolist()}: widen the train window")
+    scaling = FoldScaling.fit(X, y, scale_target=not classification)
+    return Fold(rows=rows, scaling=scaling, x=scaling.features(X), y=scaling.targets(y))
+
+
+def fold(data: TrainingData, rows: Rows, columns: list[str] | tuple[str, ...], scaling: FoldScaling) -> Fold:
+    """Rows scaled by the statistics of others. Raises EngineError if there are none."""
+    if not len(rows):
+        raise EngineError("no labelled validation rows to stop training by: widen the validation window")
+    x, y = scaling.features(data.take(rows, columns)), scaling.targets(data.y[rows])
+    return Fold(rows=rows, scaling=scaling, x=x, y=y)
+
+
+def train_network(recipe: dict[str, Any], rows: Fold) -> Any:
+    """The network of a recipe, trained on these rows for the recipe's epochs with nothing held out."""
+    from tasks.search import keras_space  # noqa: PLC0415
+
+    network = keras_space.network(recipe, len(rows.rows))
+    network.fit(rows.x, rows.y, batch_size=recipe["batch_size"], epochs=recipe["epochs"], verbose=0)
+    return network
+
+
+def outputs(network: Any, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What keras itself predicts for scaled features, float32 (n, 1)."""
+    return np.asarray(network([x], training=False), dtype=np.float32).reshape(len(x), 1)
+
+
+def loss(target: Target, network: Any, rows: Fold) -> float:
+    """The loss that the search ranks by, computed apart from it: squared error or cross-entropy, a mean over rows."""
+    predicted, y = outputs(network, rows.x).astype(np.float64), rows.y.astype(np.float64)
+    if target.kind == "regression":
+        return float(np.mean((predicted - y) ** 2))
+    p = np.clip(predicted, _PROBABILITY_EDGE, 1 - _PROBABILITY_EDGE)
+    return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+
+
+def export(data: TrainingData, trained: Trained, folder: Path, rows: Rows) -> Fitted:
+    """Write the serving folder and compare it with keras on the last of ``rows``.
+
+    The tolerance is 1e-5 on the network's own scale: standard deviations of the target, or probability.
+    """
+    columns, rows = trained.recipe["columns"], rows[-NATIVE_ROWS:]
+    output = "value" if data.target.kind == "regression" else "probability"
+    keras_export.write_folder(trained.network, trained.scaling, columns, output, folder)
+    X = data.take(rows, columns)
+    native = trained.scaling.original(outputs(trained.network, trained.scaling.features(X)))
+    tolerance = keras_export.TOLERANCE * trained.scaling.target_scale
+    keras_export.require_same(folder, X, native, tolerance)
+    return Fitted(
+        name=trained.name,
+        engine=AutoKerasEngine.name,
+        recipe=trained.recipe,
+        model=folder,
+        train_seconds=trained.seconds,
+        native=native,
+        native_rows=rows,
+        tolerance=tolerance,
+        reproducible=not trained.notes,
+        notes=trained.notes,
+    )
+
+
+def _require_recipe(recipe: dict[str, Any], target: Target) -> None:
+    found = (recipe.get("engine"), recipe.get("kind"))
+    if found != (AutoKerasEngine.name, target.kind):
+        raise EngineError(f"a recipe for {found} cannot be fitted here: wanted {(AutoKerasEngine.name, target.kind)}")
+
+
+def _require_score(found: float, trial: Any) -> None:
+    """The rebuilt network must score what the search recorded, or the recipe or its weights are not the trial's."""
+    if not abs(found - trial.score) <= SCORE_TOLERANCE * (1 + abs(trial.score)):
+        raise EngineError(
+            f"trial {trial.trial_id} rebuilt from its recipe has validation loss {found:.6g}, "
+            f"the search recorded {trial.score:.6g}: refused"
+        )
+
+
+if __name__ == "__main__":
+    from tasks.search.child import run_engine
+
+    run_engine(AutoKerasEngine())
