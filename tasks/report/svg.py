@@ -113,7 +113,7 @@ def themed(document: str, prefix: str) -> str:
 
 def _renamed(body: str, prefix: str) -> str:
     wanted = set(re.findall(r"(?:url\(#|xlink:href=\"#)([\w-]+)", body))
-    body = re.sub(r' id="([\w-]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in wanted else "", body)
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in wanted else "", body)
     body = re.sub(r"url\(#([\w-]+)\)", rf"url(#{prefix}-\1)", body)
     return re.sub(r'xlink:href="#([\w-]+)"', rf'href="#{prefix}-\1"', body)
 

@@ -244,8 +244,11 @@ def _call(function: str, text: str) -> str:
     line = f"{function}({text!a})"
     if len(line) < LINE:
         return line
-    step = (LINE - 8) // 10 if not text.isascii() else LINE - 8
-    pieces = [text[start : start + step] for start in range(0, len(text), step)]
+    pieces = [""]
+    for character in text:
+        if len(ascii(pieces[-1] + character)) > LINE - 5:
+            pieces.append("")
+        pieces[-1] += character
     return "\n".join([f"{function}(", *(f"    {piece!a}" for piece in pieces), ")"])
 
 

@@ -192,6 +192,11 @@ def night(target: TargetName = "volatility", symbols: tuple[str, ...] = ("SPX",)
     )
 
 
+def plain(target: TargetName = "volatility", **changes: Any) -> Night:
+    """A night without forecasts to draw, which take most of the time."""
+    return dataclasses.replace(night(target, **changes), predictions=())
+
+
 def _rows(target: Target, frame: pd.DataFrame) -> Rows:
     return Rows(
         ref=Ref(path="/data/rows.parquet", sha256=SHA, rows=len(frame)), target=target, windows=windows(frame),

@@ -81,8 +81,8 @@ def test_leaderboard_shows_every_score_in_order(rendered: tuple[Night, str]) -> 
     assert ["base" in row.attributes.get("class", "") for row in rows] == [s.engine == "baseline" for s in scores]
 
 
-def test_render_is_deterministic(rendered: tuple[Night, str]) -> None:
-    assert render(rendered[0]) == rendered[1]
+def test_render_is_deterministic() -> None:
+    assert render(nights.night("return")) == render(nights.night("return"))
 
 
 def test_words_of_the_windows_are_honest(rendered: tuple[Night, str]) -> None:
@@ -103,13 +103,14 @@ def test_pictures_follow_the_pages_colours(rendered: tuple[Night, str]) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_names_are_text_and_nothing_else(text: str) -> None:
     made = nights.night("volatility")
-    calm = Page(render(made))
+    if text != HOSTILE[1]:  # pictures take time and hold no names; their legends are tried once
+        made = nights.plain("volatility")
     stormy_source = render(_stormy(made, text))
     stormy = Page(stormy_source)
     tags = [element.tag for element in stormy.elements]
     assert "script" not in tags
     assert "img" not in tags
-    assert "b" not in set(tags) - {element.tag for element in calm.elements}
+    assert "b" not in tags
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", stormy_source)
     assert "javascript:" not in "".join(e.attributes.get("href", "") for e in stormy.elements)
     assert "49" not in "".join(element.text for element in stormy.all("h1"))
@@ -151,13 +152,13 @@ def _stormy(made: Night, text: str) -> Night:
 
 
 def test_only_a_web_address_is_linked() -> None:
-    made = nights.night("volatility", run_url="https://runs.example/1?a=1&b=<2>")
+    made = nights.plain("volatility", run_url="https://runs.example/1?a=1&b=<2>")
     linked = [e.attributes["href"] for e in Page(render(made)).all("a")]
     assert linked == ["https://runs.example/1?a=1&b=<2>"]
 
 
 def test_baseline_outcome_says_so() -> None:
-    made = nights.night("volatility", decision=Decision(outcome="baseline", promote="h-a-r", reasons=("none beat it",)))
+    made = nights.plain("volatility", decision=Decision(outcome="baseline", promote="h-a-r", reasons=("none beat it",)))
     page = Page(render(made))
     assert "Nothing earned more than a baseline: h-a-r serves as champion" in page.all("h2")[0].text
     assert "tone-warn" in page.all("section", class_="decision")[0].attributes["class"]
@@ -169,7 +170,7 @@ def test_failed_and_irreproducible_engines_are_said_loudly() -> None:
         nights.engine("h2o", 0, error="the JVM was killed after 41 s"),
         nights.engine("autokeras", reproducible=False, notes=("met its limit of 150 s",)),
     )
-    page = Page(render(nights.night("direction", engines=engines)))
+    page = Page(render(nights.plain("direction", engines=engines)))
     bad = [element.text for element in page.all("div", class_="bad")]
     assert any("Engine h2o failed" in text and "the JVM was killed after 41 s" in text for text in bad)
     assert any("linear was asked for and left no result" in text for text in bad)
@@ -178,7 +179,7 @@ def test_failed_and_irreproducible_engines_are_said_loudly() -> None:
 
 
 def test_a_good_night_shows_no_alert() -> None:
-    assert not Page(render(nights.night("volatility"))).all("div", class_="alert")
+    assert not Page(render(nights.plain("volatility"))).all("div", class_="alert")
 
 
 def test_a_night_with_next_to_nothing_still_renders() -> None:
@@ -204,7 +205,7 @@ def test_a_panel_is_drawn_as_an_index() -> None:
 
 
 def test_what_is_not_a_number_is_a_dash() -> None:
-    made = nights.night("return")
+    made = nights.plain("return")
     scores = tuple(
         dataclasses.replace(s, metrics={**s.metrics, "ic": float("nan")}) for s in made.facts.leaderboard.scores
     )
@@ -229,7 +230,7 @@ def test_a_leader_without_a_gated_fit_is_drawn_on_the_selection_window_alone() -
 
 
 def test_prices_below_zero_are_drawn() -> None:
-    made = nights.night("direction")
+    made = nights.plain("direction")
     sunk = made.bars.assign(close=made.bars["close"] - made.bars["close"].median())
     assert "<svg" in render(dataclasses.replace(made, bars=sunk))
 
@@ -241,7 +242,7 @@ def test_twenty_years_of_intraday_rows_stay_small() -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_has_contrast(dark: bool) -> None:
-    html = render(nights.night("volatility"))
+    html = render(nights.plain("volatility"))
     block = re.search(rf"color-scheme:{'dark' if dark else 'light'};(.*?)}}", html, flags=re.DOTALL)
     assert block is not None
     values = dict(re.findall(r"--([\w-]+):(#[0-9a-f]{3,6})\b", block[1]))
@@ -279,7 +280,7 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def test_windows_are_listed_with_their_dates() -> None:
-    made = nights.night("volatility")
+    made = nights.plain("volatility")
     text = Page(render(made)).all("main")[0].text
     for window in made.facts.rows.windows:
         assert isinstance(window, Window)
