@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.bars.raw import BadCell
+
 MISSING = ("", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "-", "--", "nat", "<na>")
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?inf(inity)?$"
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}([,' ]\d{3})+(\.\d+)?")
 _COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
-
-
-@dataclass(frozen=True, slots=True)
-class BadCell:
-    """A cell that could not be read: position of its row in the file's frame, column, rule and text."""
-
-    position: int
-    column: str
-    rule: str
-    text: str
 
 
 def to_float(values: Any, column: str) -> tuple[npt.NDArray[np.float64], list[BadCell]]:

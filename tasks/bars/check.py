@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,8 @@ import pandas as pd
 from tasks.bars.describe import SourceDescription
 from tasks.bars.facts import opens_warning
 from tasks.bars.panel import Panel, build_panel, canonical
-from tasks.bars.read import RawBars, read_source
-from tasks.bars.refusal import BarsRefusedError, printable, refusal
+from tasks.bars.raw import RawBars
+from tasks.bars.refusal import printable, refusal
 from tasks.bars.rules import RowRule, row_rules
 from tasks.bars.schema import validate_bars
 from tasks.bars.series import (
@@ -43,8 +42,7 @@ from tasks.bars.series import (
 )
 from tasks.bars.sessions import CalendarRangeError
 from tasks.bars.stamps import Mask
-from tasks.contracts import Finding, Severity, to_json
-from tasks.errors import SourceUnavailableError
+from tasks.contracts import Finding, Severity
 
 SYMBOL_LIMIT = 0.001
 SOURCE_LIMIT = 0.01
@@ -99,36 +97,6 @@ def check_bars(raw: RawBars, description: SourceDescription, now: pd.Timestamp) 
     return _accepted(panel, verdict)
 
 
-def inspect(description: SourceDescription, now: pd.Timestamp) -> dict[str, Any]:
-    """What the checks find, for people and scripts: rows, symbols, accepted, findings, quarantined.
-
-    Bad data is reported, never raised; ``accepted`` is 0 if the source is refused. Raises ConfigurationError and
-    SourceUnavailableError: those say nothing about the data.
-    """
-    rows = symbols = 0
-    try:
-        raw = read_source(description)
-        rows, symbols = len(raw.frame) + len(raw.ragged), len(raw.symbols)
-        checked = check_bars(raw, description, now)
-    except SourceUnavailableError:
-        raise
-    except BarsRefusedError as error:
-        return _report(rows, symbols, 0, error.findings, ())
-    return _report(rows, symbols, len(checked.frame), checked.findings, checked.quarantined)
-
-
-def _report(
-    rows: int, symbols: int, accepted: int, findings: tuple[Finding, ...], quarantined: tuple[str, ...]
-) -> dict[str, Any]:
-    return {
-        "rows": rows,
-        "symbols": symbols,
-        "accepted": accepted,
-        "findings": [to_json(finding) for finding in findings],
-        "quarantined": list(quarantined),
-    }
-
-
 def _judge(panel: Panel) -> _Verdict:
     verdict = _Verdict(findings=list(panel.raw.findings))
     _judge_symbols(panel, verdict)
@@ -157,6 +125,8 @@ def _judge_symbols(panel: Panel, verdict: _Verdict) -> None:
         )
     for code in sorted(hostile_symbols(panel)):
         _quarantine(panel, verdict, code, "hostile-name", "not a ticker: its rows are not used")
+    if _symbols(panel) == 1:
+        return  # Its rows will be refused one by one, which says more.
     for code in sorted(empty_symbols(panel) - set(verdict.quarantined)):
         _quarantine(panel, verdict, code, "all-missing", "no row has all four prices")
 
@@ -190,7 +160,7 @@ def _judge_rows(panel: Panel, verdict: _Verdict) -> Mask:
     out = np.isin(panel.code, list(verdict.quarantined))
     counted = panel.live & ~out
     rules = [RowRule(rule.name, rule.broken & counted, rule.words) for rule in row_rules(panel)]
-    broken = np.logical_or.reduce([rule.broken for rule in rules])
+    broken: Mask = np.logical_or.reduce([rule.broken for rule in rules])
     bad, total = int(broken.sum()) + len(panel.raw.ragged), int(counted.sum()) + len(panel.raw.ragged)
     alone = _symbols(panel) == 1
     refused = bool(bad) and (alone or bad > SOURCE_LIMIT * total)
@@ -221,7 +191,8 @@ def _judge_shares(panel: Panel, verdict: _Verdict, bad: Mask, counted: Mask, rul
 
 
 def _judge_repeats(panel: Panel, repeats: Repeats, verdict: _Verdict) -> None:
-    verdict.findings.extend(repeat_findings(panel, repeats))
+    alone = _symbols(panel) == 1
+    verdict.findings.extend(repeat_findings(panel, repeats, "refused" if alone else "set_aside"))
     if len(repeats.revised) > SOURCE_LIMIT * panel.live.sum():
         count = f"{len(repeats.revised):,} rows contradict an earlier one of the same symbol and time"
         verdict.refuse("conflicting-duplicate", f"{count} (1 % is the limit).", count)

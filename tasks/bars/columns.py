@@ -25,7 +25,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 REQUIRED = ("time", "open", "high", "low", "close")
 STARTS = ("opentime", "starttime", "barstart")
-_NOISE = re.compile(r"[\s_\-.:<>\"'*()]+")
+_NOISE = re.compile(r"[\s_\-.:/<>\"'*()]+")
 _NUMBERED = re.compile(r"^\d+\s*[.:)]\s*(?=\D)")
 
 

@@ -5,7 +5,6 @@ Standard library only: answering an unchanged night must not import pandas.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import importlib.metadata
 import re
@@ -28,8 +27,6 @@ SUFFIXES: dict[str, Literal["csv", "parquet"]] = {
     ".pq": "parquet",
 }
 MAGIC = re.compile(r"[*?\[]")
-# What a ticker may look like: BRK.B, ^GSPC, BTC/USD, EURUSD=X, ES=F, M&M.NS. Never a formula, a path or a quote.
-SYMBOL = re.compile(r"(?!.*\.\.)[A-Za-z0-9^$_][A-Za-z0-9 ^$&._:/=+\-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +109,19 @@ def _below(source: str, path: Path) -> list[SourceFile]:
         files = [_regular(source, path, path.name)]
     elif MAGIC.search(source):
         base = _glob_base(path)
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-        files = [_inside(source, base, match) for match in matches if not match.is_dir()]
+        files = [_inside(source, base, match) for match in _matches(base, path) if not match.is_dir()]
     else:
         files = []
     if not files:
         raise refuse_file(source, source, "not-found", "no such file, or no CSV or Parquet file in it")
     return files
+
+
+def _matches(base: Path, path: Path) -> list[Path]:
+    try:
+        return sorted(base.glob(path.relative_to(base).as_posix()))
+    except ValueError as error:
+        raise ConfigurationError(f"{printable(str(path), 200)}: not a usable pattern: {error}") from error
 
 
 def _glob_base(path: Path) -> Path:

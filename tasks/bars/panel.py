@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.bars.describe import SourceDescription, parse_as_of
-from tasks.bars.read import PRICES, RawBars
+from tasks.bars.raw import PRICES, RawBars
 from tasks.bars.refusal import printable
 from tasks.bars.sessions import Placed, Sessions, load_sessions, place
 from tasks.bars.stamps import DAY, NAT, Mask, Times
@@ -50,17 +50,19 @@ class Panel:
         """The printable symbol of a row; empty if it has none."""
         return printable(self.raw.symbols[self.code[at]], 64) if self.code[at] >= 0 else ""
 
+    def file(self, at: int) -> str:
+        """The printable name of the file that a row came from."""
+        return printable(self.raw.files[int(self.raw.frame["file"].to_numpy()[at])], 120)
+
     def finding(self, at: int, rule: str, severity: Severity, detail: str) -> Finding:
         """A finding about one row: symbol, time and row number filled in, the file named in the detail."""
-        row = self.raw.frame["row"].iat[at]
-        name = printable(self.raw.files[self.raw.frame["file"].iat[at]], 120)
         return Finding(
             rule=rule,
             severity=severity,
             symbol=self.symbol(at),
             time=iso(self.stamps_at(at)),
-            row=int(row),
-            detail=f"{name}: {detail}",
+            row=int(self.raw.frame["row"].to_numpy()[at]),
+            detail=f"{self.file(at)}: {detail}",
         )
 
     def stamps_at(self, at: int) -> np.datetime64:

@@ -15,34 +15,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.bars.cells import BadCell, to_float
+from tasks.bars.cells import to_float
 from tasks.bars.describe import SourceDescription
 from tasks.bars.files import SourceFile, locate
+from tasks.bars.raw import PRICES, BadCell, RawBars
 from tasks.bars.refusal import BarsRefusedError, printable, refuse_file
 from tasks.bars.stamps import read_stamps
 from tasks.bars.tables import Table, read_table, required_columns
 from tasks.contracts import Finding
-
-PRICES = ("open", "high", "low", "close")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawBars:
-    """A source as read. ``frame`` has one line a data row of every file, in file order:
-
-    ``code`` (int32 into ``symbols``, -1 where empty), ``file`` (into ``files``), ``row`` (data rows from 1), ``date``
-    (session label) or ``instant`` (stamp in UTC), the other NaT; ``open, high, low, close, adj_close`` divided by the
-    price scale, ``volume``; NaN where a cell is empty or unreadable (then it is in ``cells``).
-    """
-
-    frame: pd.DataFrame
-    symbols: tuple[str, ...]
-    files: tuple[str, ...]
-    cells: tuple[BadCell, ...] = ()
-    ragged: tuple[Finding, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    has_volume: bool = True
-    has_adjusted: bool = False
 
 
 @dataclass(slots=True)
@@ -146,8 +126,8 @@ def _symbols(table: Table, found: dict[str, int], file: SourceFile) -> pd.Series
     if "symbol" not in found:
         return pd.Series([file.symbol] * len(table.rows), dtype=object)
     text = pc.utf8_trim_whitespace(pc.fill_null(table.columns[found["symbol"]].cast(pa.string()), ""))
-    symbols = pd.Series(text.to_pandas(), dtype=object)
-    return symbols.where(symbols != "", None)
+    # An empty symbol becomes None, which pandas codes as -1.
+    return pd.Series(pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text).to_pandas(), dtype=object)
 
 
 def _notes(file: SourceFile, table: Table, found: dict[str, int]) -> list[Finding]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.bars.panel import Floats, Panel, iso
-from tasks.bars.read import PRICES
+from tasks.bars.raw import PRICES
 from tasks.bars.refusal import printable
 from tasks.bars.stamps import Mask
 

@@ -30,7 +30,7 @@ def bars_schema(negative_prices: bool) -> Any:
         checks=[
             pa.Check(lambda f: f["high"] >= f[["open", "low", "close"]].max(axis=1), name="high is the highest"),
             pa.Check(lambda f: f["low"] <= f[["open", "close"]].min(axis=1), name="low is the lowest"),
-            pa.Check(lambda f: _in_order(f), name="sorted by symbol and time, each once"),
+            pa.Check(_in_order, name="sorted by symbol and time, each once"),
         ],
         index=pa.Index(int, pa.Check(lambda s: bool((s.to_numpy() == range(len(s))).all()), name="0 to n-1")),
         strict=True,

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.bars.files import SYMBOL
 from tasks.bars.panel import Panel
-from tasks.bars.read import PRICES
+from tasks.bars.raw import PRICES, SYMBOL
 from tasks.bars.stamps import Mask
-from tasks.contracts import Finding
+from tasks.contracts import Finding, Severity
 
 Rows = npt.NDArray[np.int64]
 
@@ -62,8 +61,8 @@ def find_repeats(panel: Panel, good: Mask) -> Repeats:
     )
 
 
-def repeat_findings(panel: Panel, repeats: Repeats) -> list[Finding]:
-    """One finding a repeated row, with what changed."""
+def repeat_findings(panel: Panel, repeats: Repeats, disagreement: Severity) -> list[Finding]:
+    """One finding a repeated row, with what changed; ``disagreement`` is how bad it is that two files differ."""
     found = [
         panel.finding(at, "duplicate", "info", f"the same as row {_row(panel, repeats.earlier[at])}; used once")
         for at in repeats.same.tolist()
@@ -73,14 +72,13 @@ def repeat_findings(panel: Panel, repeats: Repeats) -> list[Finding]:
         for at in repeats.revised.tolist()
     ]
     return found + [
-        panel.finding(at, "files-disagree", "set_aside", _changes(panel, repeats.earlier[at], at))
+        panel.finding(at, "files-disagree", disagreement, _changes(panel, repeats.earlier[at], at))
         for at in repeats.disagreeing.tolist()
     ]
 
 
 def _row(panel: Panel, at: int) -> str:
-    frame = panel.raw.frame
-    return f"{frame['row'].iat[at]:,} of {panel.raw.files[frame['file'].iat[at]]}"
+    return f"{int(panel.raw.frame['row'].to_numpy()[at]):,} of {panel.file(at)}"
 
 
 def _changes(panel: Panel, earlier: int, later: int) -> str:
@@ -170,7 +168,7 @@ def disorder_findings(panel: Panel) -> list[Finding]:
 
 def short_histories(panel: Panel, kept: Rows) -> list[Finding]:
     """Symbols with fewer bars than the longest lookback of a feature: they will hardly ever have a whole row."""
-    code, starts = _groups(panel, kept)
+    _, starts = _groups(panel, kept)
     lengths = np.diff(np.r_[starts, len(kept)])
     return [
         Finding(

@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,7 +105,7 @@ def _findings(checked: CheckedBars) -> Ref:
     return storage.write_json(storage.home() / "snapshots" / "findings" / f"{name}.json", document)
 
 
-def _column_bytes(column: pd.Series) -> bytes:  # type: ignore[type-arg]
+def _column_bytes(column: pd.Series[Any]) -> bytes:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     if np.issubdtype(column.to_numpy().dtype, np.datetime64):

@@ -34,7 +34,7 @@ _YEAR_FIRST = re.compile(r"^(?P<y>\d{4})(?P<sep>[-/.]?)(?P<m>\d{1,2})(?P=sep)(?P
 _YEAR_LAST = re.compile(r"^(?P<a>\d{1,2})(?P<sep>[-/.])(?P<b>\d{1,2})(?P=sep)(?P<y>\d{4}|\d{2})" + _TIME)
 _NAMED = re.compile(r"^(?P<d>\d{1,2})[- ](?P<mon>[A-Za-z]{3})[a-z]*[- ,]+(?P<y>\d{4}|\d{2})" + _TIME)
 _NAMED_FIRST = re.compile(r"^(?P<mon>[A-Za-z]{3})[a-z]*\.? (?P<d>\d{1,2}),? (?P<y>\d{4})" + _TIME)
-_MONTHS = {name: at for at, name in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], start=1)}
+_MONTHS = {name: at + 1 for at, name in enumerate(re.findall("...", "janfebmaraprmayjunjulaugsepoctnovdec"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,8 @@ def _split_zone(texts: pd.Series[Any]) -> tuple[pd.Series[Any], pd.Series[Any]]:
     if not texts.str.contains(r"(?:[Zz]|UTC|GMT|[+-]\d{2}:?\d{2})$").any():
         return texts, pd.Series(np.nan, index=texts.index)
     parts = texts.str.extract(_ZONE)
-    zone = parts["zone"].str.upper().replace({"Z": "+0000", "UTC": "+0000", "GMT": "+0000"}).str.replace(":", "")
+    zone = parts["zone"].str.upper().str.replace(":", "")
+    zone = zone.mask(zone.isin(["Z", "UTC", "GMT"]), "+0000")
     sign = zone.str[0].map({"+": 1.0, "-": -1.0})
     minutes = sign * (zone.str[1:3].astype(float) * 60 + zone.str[3:5].astype(float))
     return parts["body"].fillna(texts), minutes

@@ -17,8 +17,22 @@ from tasks.bars.columns import REQUIRED, match_columns
 from tasks.bars.files import SourceFile, read_bytes
 from tasks.bars.refusal import printable, refuse_file
 
+# LEAN's files have no header.
 LEAN_HEADER = ("time", "open", "high", "low", "close", "volume")
 _LEAN_STAMP = re.compile(r"\d{8}( \d{2}:\d{2})?")
+
+
+MARKUP = ("<!doctype", "<html", "<?xml", "<head", "{", "[")
+LONGEST_HEADER = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a CSV file is laid out: column names, delimiter, header lines to skip."""
+
+    names: tuple[str, ...]
+    delimiter: str
+    skip: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +73,10 @@ def _csv(source: str, file: SourceFile, data: bytes) -> Table:
     if file.name.lower().endswith(".gz") or file.path.name.lower().endswith(".gz") or data[:2] == b"\x1f\x8b":
         data = _unzip(source, file, data)
     text, notes = _utf8(source, file, data)
-    header, delimiter = _header(text)
-    if header and header[0].lstrip().lower().startswith(("<!doctype", "<html", "<?xml", "{")):
-        raise refuse_file(source, file.name, "not-a-table", f"it begins with {printable(header[0])!r}", 1)
-    if _is_lean(header):
-        notes = (*notes, ("no-header", "no header: taken as time, open, high, low, close, volume"))
-        return _rows(source, file, text, delimiter, LEAN_HEADER, 0, notes)
-    return _rows(source, file, text, delimiter, tuple(header), 1, notes)
+    layout = _layout(source, file, text)
+    if not layout.skip:
+        notes = (*notes, ("no-header", f"no header: taken as {', '.join(layout.names)}"))
+    return _rows(source, file, text, layout, notes)
 
 
 def _unzip(source: str, file: SourceFile, data: bytes) -> bytes:
@@ -90,54 +101,46 @@ def _utf8(source: str, file: SourceFile, data: bytes) -> tuple[bytes, tuple[tupl
     if not data.strip():
         raise refuse_file(source, file.name, "empty-file", "white space only")
     if data.startswith(b"\xef\xbb\xbf"):
-        return data[3:], (("byte-order-mark", "a UTF-8 byte order mark was dropped"),)
-    return data, ()
+        return data[3:].lstrip(b"\r\n"), (("byte-order-mark", "a UTF-8 byte order mark was dropped"),)
+    return data.lstrip(b"\r\n"), ()
 
 
-def _header(data: bytes) -> tuple[list[str], str]:
-    lines = data.lstrip(b"\r\n").split(b"\n", 1)[0].rstrip(b"\r").decode()
-    delimiter = max(",;\t|", key=lines.count)
-    return next(csv.reader([lines], delimiter=delimiter), []), delimiter
+def _layout(source: str, file: SourceFile, data: bytes) -> _Layout:
+    line = data.split(b"\n", 1)[0].rstrip(b"\r").decode()
+    if line.lstrip().lower().startswith(MARKUP) or len(line) > LONGEST_HEADER:
+        raise refuse_file(source, file.name, "not-a-table", f"it begins with {printable(line)!r}", 1)
+    delimiter = max(",;\t|", key=line.count)
+    names = tuple(next(csv.reader([line], delimiter=delimiter), []))
+    if len(names) == len(LEAN_HEADER) and _LEAN_STAMP.fullmatch(names[0]):
+        return _Layout(LEAN_HEADER, delimiter, 0)
+    return _Layout(names, delimiter, 1)
 
 
-def _is_lean(header: list[str]) -> bool:
-    """LEAN's files have no header: time, open, high, low, close, volume."""
-    return len(header) == len(LEAN_HEADER) and _LEAN_STAMP.fullmatch(header[0]) is not None
-
-
-def _rows(
-    source: str,
-    file: SourceFile,
-    data: bytes,
-    delimiter: str,
-    names: tuple[str, ...],
-    skip: int,
-    notes: tuple[tuple[str, str], ...],
-) -> Table:
+def _rows(source: str, file: SourceFile, data: bytes, layout: _Layout, notes: tuple[tuple[str, str], ...]) -> Table:
+    if layout.skip and not data[data.find(b"\n") % len(data) + 1 :].strip():
+        raise refuse_file(source, file.name, "no-rows", "a header and no rows")
     ragged: list[tuple[int, str]] = []
 
     def keep(row: Any) -> str:
         cells = f"{row.actual_columns} cells where {row.expected_columns} are due: {printable(row.text)}"
-        ragged.append((row.number - skip, cells))
+        ragged.append((row.number - layout.skip, cells))
         return "skip"
 
-    keys = [f"c{at}" for at in range(len(names))]
+    keys = [f"c{at}" for at in range(len(layout.names))]
     try:
         table = pacsv.read_csv(
             pa.BufferReader(data),
             # One thread: only then does the parser know the number of a row that it cannot use.
-            read_options=pacsv.ReadOptions(use_threads=False, column_names=keys, skip_rows=skip),
-            parse_options=pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
+            read_options=pacsv.ReadOptions(use_threads=False, column_names=keys, skip_rows=layout.skip),
+            parse_options=pacsv.ParseOptions(delimiter=layout.delimiter, invalid_row_handler=keep),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(keys, pa.string()), strings_can_be_null=False
             ),
         )
     except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            raise refuse_file(source, file.name, "no-rows", "a header and no rows") from error
         raise refuse_file(source, file.name, "not-a-table", printable(str(error), 160)) from error
     rows = _numbers(len(table), [number for number, _ in ragged])
-    return Table(names, tuple(_flat(column) for column in table.columns), rows, tuple(ragged), notes)
+    return Table(layout.names, tuple(_flat(column) for column in table.columns), rows, tuple(ragged), notes)
 
 
 def _numbers(count: int, skipped: list[int]) -> tuple[int, ...] | range:

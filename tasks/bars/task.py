@@ -15,9 +15,8 @@ from tasks.errors import NocturneError
 from tasks.problem import Problem
 
 
-async def _a_retry_can_help(_task: Any, _run: Any, state: Any) -> bool:
-    error = await state.aresult(raise_on_failure=False)
-    return isinstance(error, NocturneError) and error.retryable
+def _a_retry_can_help(_task: Any, _run: Any, state: Any) -> bool:
+    return isinstance(state.data, NocturneError) and state.data.retryable
 
 
 @task(

@@ -1,0 +1,106 @@
+"""Snapshots: the same bars have the same name, and a damaged file is never used."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks import storage
+from tasks.bars.check import CheckedBars
+from tasks.bars.describe import SourceDescription
+from tasks.bars.snapshot import freeze, read_snapshot, values_digest
+from tasks.contracts import Snapshot, from_json, to_json
+from tasks.errors import DataError, IntegrityError
+from tests.bars.files import HEADER, check, panel_lines, write, year_of
+
+DESCRIPTION = SourceDescription(source="p.csv")
+
+
+def _checked(folder: Path) -> CheckedBars:
+    return check(write(folder / "p.csv", panel_lines(3), f"symbol,{HEADER}"))
+
+
+def test_a_snapshot_reads_back_as_frozen(tmp_path: Path) -> None:
+    checked = _checked(tmp_path)
+    snapshot = freeze(checked, DESCRIPTION)
+    pd.testing.assert_frame_equal(read_snapshot(snapshot), checked.frame)
+    assert snapshot.symbols == ("A00", "A01", "A02")
+    assert (snapshot.first, snapshot.last) == ("2018-01-02T21:00:00Z", "2018-12-31T21:00:00Z")
+    assert snapshot.bars.rows == 3 * 251
+    assert Path(snapshot.bars.path).name == f"{snapshot.sha256}.parquet"
+    assert snapshot.findings is not None
+    assert len(storage.read_json(Path(snapshot.findings.path))) == sum(snapshot.finding_counts.values())
+    assert from_json(Snapshot, to_json(snapshot)) == snapshot
+
+
+def test_the_digest_knows_values_and_not_files(tmp_path: Path) -> None:
+    frame = _checked(tmp_path).frame
+    digest = values_digest(frame)
+    shuffled = frame.sample(frac=1.0, random_state=1)
+    reread = tmp_path / "other.parquet"
+    frame.to_parquet(reread, compression="gzip", row_group_size=17)
+    assert values_digest(shuffled) == digest
+    assert values_digest(pd.read_parquet(reread)) == digest
+    assert values_digest(frame.assign(time=frame["time"].dt.tz_convert("Asia/Tokyo"))) == digest
+    assert values_digest(frame.assign(volume=-0.0)) == values_digest(frame.assign(volume=0.0))
+
+
+@pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume", "time", "session", "symbol"])
+def test_the_smallest_change_of_any_value_changes_the_digest(column: str, tmp_path: Path) -> None:
+    frame = _checked(tmp_path).frame
+    before = values_digest(frame)
+    changed = frame.copy()
+    value = changed[column].iloc[5]
+    if column == "symbol":
+        changed.loc[5, column] = "A00x"
+    elif column in {"time", "session"}:
+        changed.loc[5, column] = value + pd.Timedelta(1, "ns")
+    else:
+        changed.loc[5, column] = np.nextafter(value, np.inf)
+    assert values_digest(changed) != before
+
+
+def test_the_next_bars_give_another_snapshot_and_leave_the_first(tmp_path: Path) -> None:
+    old = freeze(_checked(tmp_path), DESCRIPTION, "2018-11-30")
+    new = freeze(_checked(tmp_path), DESCRIPTION)
+    assert old.sha256 != new.sha256
+    assert read_snapshot(old)["time"].max() == pd.Timestamp("2018-11-30T21:00:00Z")
+    assert old.last == "2018-11-30T21:00:00Z"
+
+
+def test_as_of_before_the_first_bar_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="2001-01-01"):
+        freeze(_checked(tmp_path), DESCRIPTION, "2001-01-01")
+
+
+def test_freezing_again_writes_nothing(tmp_path: Path) -> None:
+    first = freeze(_checked(tmp_path), DESCRIPTION)
+    before = Path(first.bars.path).stat().st_mtime_ns
+    assert freeze(_checked(tmp_path), DESCRIPTION) == first
+    assert Path(first.bars.path).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("position", [0, 1000, -1])
+def test_one_flipped_bit_is_refused_when_read_and_mended_when_frozen_again(position: int, tmp_path: Path) -> None:
+    checked = _checked(tmp_path)
+    snapshot = freeze(checked, DESCRIPTION)
+    path = Path(snapshot.bars.path)
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(IntegrityError, match="altered or damaged"):
+        read_snapshot(snapshot)
+    again = freeze(checked, DESCRIPTION)
+    pd.testing.assert_frame_equal(read_snapshot(again), checked.frame)
+
+
+def test_another_whole_file_under_the_same_reference_is_refused(tmp_path: Path) -> None:
+    checked = _checked(tmp_path)
+    snapshot = freeze(checked, DESCRIPTION)
+    other = freeze(check(write(tmp_path / "q.csv", year_of("SP500"))), DESCRIPTION)
+    with pytest.raises(IntegrityError, match="not those of snapshot"):
+        read_snapshot(dataclasses.replace(snapshot, bars=other.bars))
