@@ -14,11 +14,11 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -62,14 +62,15 @@ class Block:
         """Float64 (rows, columns), column-major."""
         return self.values[len(self.plan.inputs) :].T
 
-    def compute(self, chunk: int) -> None:
-        """Fill in the columns of one chunk's symbols."""
+    def compute(self, chunk: int) -> int:
+        """Fill in the columns of one chunk's symbols, and say so by its number."""
         plan, features = self.plan, self.features
         for index in range(*plan.chunks[chunk]):
             rows = slice(plan.edges[index], plan.edges[index + 1])
             bars: dict[str, Any] = {name: self.values[i, rows] for i, name in enumerate(plan.inputs)}
             bars["session"] = bars["session"].view("datetime64[D]")
             fill(features[rows], bars, plan.columns, plan.tick)
+        return chunk
 
 
 def panel(frame: pd.DataFrame, spec: FeatureSpec, workers: int) -> Array:
@@ -94,10 +95,10 @@ def block_bytes(plan: Plan) -> int:
     return (len(plan.inputs) + len(plan.columns)) * plan.rows * np.dtype(np.float64).itemsize
 
 
-def take(tickets: int) -> int | None:
-    """The next chunk, or None when all are taken."""
-    byte = os.read(tickets, 1)
-    return byte[0] if byte else None
+def taken(tickets: int) -> Iterator[int]:
+    """The chunks that fall to this process, until all are taken."""
+    while byte := os.read(tickets, 1):
+        yield byte[0]
 
 
 def _plan(frame: pd.DataFrame, spec: FeatureSpec) -> Plan:
@@ -119,39 +120,37 @@ def _load(block: Block, frame: pd.DataFrame) -> None:
 
 
 def _share_out(block: Block, handle: int, helpers: int) -> None:
-    tickets, issue = os.pipe()
-    done, report = os.pipe()
-    os.write(issue, bytes(range(len(block.plan.chunks))))
-    os.close(issue)
-    workers = [_start(block.plan, handle, tickets, report) for _ in range(helpers)]
-    os.close(report)
-    mine = set()
-    while (chunk := take(tickets)) is not None:
+    """Compute every chunk, here and in ``helpers`` worker processes."""
+    chunks = set(range(len(block.plan.chunks)))
+    with _pipe() as (tickets, issue), _pipe() as (done, report):
+        issue.write(bytes(chunks))
+        issue.close()
+        workers = [_start(block.plan, handle, tickets.fileno(), report.fileno()) for _ in range(helpers)]
+        report.close()
+        mine = {block.compute(chunk) for chunk in taken(tickets.fileno())}
+        theirs = set(done.read())
+        codes = [worker.wait() for worker in workers]
+    for chunk in _lost(chunks - mine - theirs, codes):
         block.compute(chunk)
-        mine.add(chunk)
-    os.close(tickets)
-    theirs = set(_read_all(done))
-    codes = [worker.wait() for worker in workers]
-    for chunk in _lost(set(range(len(block.plan.chunks))) - mine - theirs, codes):
-        block.compute(chunk)
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as source, os.fdopen(writer, "wb") as sink:
+        yield source, sink
 
 
 def _start(plan: Plan, handle: int, tickets: int, report: int) -> subprocess.Popen[bytes]:
-    package = __package__ or ""
-    worker = subprocess.Popen(
-        [sys.executable, "-P", "-m", f"{package}.worker", str(handle), str(tickets), str(report)],
-        stdin=subprocess.PIPE,
-        pass_fds=(handle, tickets, report),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    )
-    with suppress(BrokenPipeError), worker.stdin or open(os.devnull, "wb") as stream:  # noqa: PTH123, SIM115
-        stream.write(json.dumps({name: getattr(plan, name) for name in Plan.__slots__}).encode())
-    return worker
-
-
-def _read_all(handle: int) -> bytes:
-    with os.fdopen(handle, "rb") as stream:
-        return stream.read()
+    with os.fdopen(os.memfd_create("plan"), "w+b") as stream:
+        stream.write(json.dumps(asdict(plan)).encode())
+        stream.seek(0)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", f"{__package__}.worker", str(handle), str(tickets), str(report)],
+            stdin=stream,
+            pass_fds=(handle, tickets, report),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
 
 
 def _lost(chunks: set[int], codes: Sequence[int]) -> list[int]:

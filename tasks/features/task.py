@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.contracts import FeatureMatrix, FeatureSpec, Snapshot, from_json, resolved, to_json
-from tasks.features import catalogue, matrix
+from tasks.features import catalogue, parallel
 from tasks.problem import Problem
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
 CODE = ("tasks/features", "tasks/contracts.py", "tasks/storage.py")
+KEYS = ("symbol", "time", "session")
 RESULT = "feature_matrix.json"
 MATRIX = "matrix.parquet"
 log = logging.getLogger("nocturne.features")
@@ -51,10 +53,10 @@ def load(folder: Path) -> FeatureMatrix:
 
 def _write(folder: Path, snapshot: Snapshot, spec: FeatureSpec) -> None:
     bars = read_parquet(snapshot.bars)
-    values = matrix.panel(bars, spec)
-    frame = pd.concat(
-        [bars[["symbol", "time", "session"]], pd.DataFrame(values, columns=list(spec.columns), copy=False)], axis=1
-    )
+    values = parallel.panel(bars, spec, workers=os.cpu_count() or 1)
+    frame = pd.DataFrame(values, columns=list(spec.columns), copy=False)
+    for place, name in enumerate(KEYS):
+        frame.insert(place, name, bars[name])
     ref = write_parquet(folder / MATRIX, frame)
     result = FeatureMatrix(
         ref=dataclasses.replace(ref, path=MATRIX),

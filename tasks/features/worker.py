@@ -10,16 +10,15 @@ import sys
 for name in ("pandas", "polars"):
     sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
-from .parallel import Block, Plan, take  # noqa: E402
+from .parallel import Block, Plan, taken  # noqa: E402
 
 
 def main(handle: int, tickets: int, report: int) -> None:
     """Compute chunks into the shared block behind ``handle``. The plan comes on standard input."""
     document = json.load(sys.stdin)
     block = Block(Plan(**document), handle)
-    while (chunk := take(tickets)) is not None:
-        block.compute(chunk)
-        os.write(report, bytes([chunk]))
+    for chunk in taken(tickets):
+        os.write(report, bytes([block.compute(chunk)]))
 
 
 if __name__ == "__main__":

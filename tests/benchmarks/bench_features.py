@@ -1,0 +1,140 @@
+"""Features of the 505-symbol panel against a pandas ``groupby.apply`` of the same TA-Lib calls by ``talib.abstract``.
+
+Both make the same calls: same functions, parameters and input series (recorded from the catalogue itself). Ours also
+scales them, adds what TA-Lib lacks, and blanks the lookback; theirs gets its derived inputs for nothing. Each runs in a
+process of its own, so that time and memory are its own.
+
+``python -m tests.benchmarks.bench_features`` prints a row of the benchmark table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from talib import abstract
+
+from tasks.contracts import FeatureSpec
+from tasks.features import catalogue, matrix, parallel
+from tasks.features.series import Series
+
+TICK = 0.01
+Call = tuple[str, tuple[str, ...], tuple[tuple[str, float], ...]]
+
+
+class Recorder(Series):
+    """A series that notes which TA-Lib calls are made."""
+
+    def __init__(self, bars: Mapping[str, Any], tick: float) -> None:
+        super().__init__(bars, tick)
+        self.calls: list[Call] = []
+
+    def call(self, function: str, inputs: tuple[str, ...], parameters: Mapping[str, float]) -> Any:
+        self.calls.append((function, inputs, tuple(parameters.items())))
+        return super().call(function, inputs, parameters)
+
+
+def bars() -> pd.DataFrame:
+    """The panel as canonical bars, rows with missing values left out."""
+    folder = Path(os.environ.get("NOCTURNE_TEST_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+    frame = pd.read_parquet(folder / "sp500_5yr" / "all_stocks_5yr.parquet").dropna()
+    frame = frame.rename(columns={"date": "session"}).astype({"volume": float})
+    return frame.sort_values(["symbol", "session"]).reset_index(drop=True)
+
+
+def recorded(columns: tuple[str, ...]) -> list[Call]:
+    """The distinct TA-Lib calls that the columns are made from."""
+    frame = bars()
+    one = matrix.arrays(frame[frame["symbol"] == frame["symbol"].iloc[0]])
+    series = Recorder(one, TICK)
+    for name in columns:
+        catalogue.feature(name).compute(series)
+    return series.calls
+
+
+def with_inputs(frame: pd.DataFrame, calls: list[Call]) -> pd.DataFrame:
+    """The bars with every derived input series as a column."""
+    names = {name for _, inputs, _ in calls for name in inputs} - set(frame.columns)
+    parts = []
+    for rows in matrix.symbol_slices(frame["symbol"].to_numpy()):
+        series = Series(matrix.arrays(frame.iloc[rows]), TICK)
+        parts.append(pd.DataFrame({name: series[name] for name in names}))
+    return pd.concat([frame, pd.concat(parts, ignore_index=True)], axis=1)
+
+
+def prepared(call: Call) -> Callable[[pd.DataFrame], Any]:
+    """The call through ``talib.abstract``, with its inputs named as that interface wants them."""
+    name, inputs, parameters = call
+    function, left, named = abstract.Function(name), list(inputs), {}
+    for key, default in function.info["input_names"].items():
+        count = len(default) if isinstance(default, list) else 1
+        taken, left = left[:count], left[count:]
+        named[key] = taken if isinstance(default, list) else taken[0]
+    return lambda group: abstract.Function(name)(group, **named, **dict(parameters))
+
+
+def theirs(frame: pd.DataFrame, calls: list[Call]) -> pd.DataFrame:
+    """All calls on each symbol's frame, side by side."""
+    ready = [prepared(call) for call in calls]
+    grouped = frame.groupby("symbol", sort=False, group_keys=False)
+    return grouped.apply(lambda group: pd.concat([call(group) for call in ready], axis=1), include_groups=False)
+
+
+def measure(side: str) -> dict[str, float]:
+    """Seconds, processor seconds and peak memory of one side, in this process and its children."""
+    columns = tuple(catalogue.CATALOGUE)
+    frame, calls = bars(), recorded(tuple(catalogue.CATALOGUE))
+    if side == "theirs":
+        frame = with_inputs(frame, calls)
+    before, started = _processor(), time.perf_counter()
+    if side == "theirs":
+        shape = theirs(frame, calls).shape
+    else:
+        shape = parallel.panel(frame, FeatureSpec(columns=columns, tick=TICK), workers=2).shape
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": seconds,
+        "processor": _processor() - before,
+        "rows": shape[0],
+        "columns": shape[1],
+        "calls": len(calls),
+        "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def _processor() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def main() -> None:
+    """Measure both sides, each afresh, and print the table's row."""
+    results = {}
+    for side in ("ours", "theirs"):
+        text = subprocess.run([sys.executable, "-m", __spec__.name, side], check=True, capture_output=True, text=True)
+        results[side] = json.loads(text.stdout.splitlines()[-1])
+    ours, other = results["ours"], results["theirs"]
+    print("| benchmark | rows | columns | TA-Lib calls | ours s | groupby.apply s | ratio | peak GiB |")
+    print("|---|---|---|---|---|---|---|---|")
+    print(
+        f"| features, 505 symbols | {ours['rows']:,} | {ours['columns']} | {ours['calls']} | {ours['seconds']:.1f} "
+        f"| {other['seconds']:.1f} | {other['seconds'] / ours['seconds']:.1f} | {ours['gib']:.1f} |"
+    )
+    print(f"processor seconds: ours {ours['processor']:.1f}, groupby.apply {other['processor']:.1f}")
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(sys.argv[1])))
+    else:
+        main()
