@@ -125,15 +125,19 @@ def _read(bars: pd.DataFrame, symbol: str, rows: npt.NDArray[np.intp], rules: Ba
 
 
 def _numbers(values: pd.Series, symbol: str) -> npt.NDArray[np.float64]:
-    text = values.dtype == object and any(isinstance(value, str) for value in values)
-    if text or not (values.dtype == object or pd.api.types.is_numeric_dtype(values.dtype)):
-        raise ModelInputError(
-            f"{_of(symbol)}column '{values.name}' must hold numbers, got {values.dtype} {values.iloc[0]!r}"
-        )
+    if not _is_numeric(values):
+        found = f"{values.dtype} {values.iloc[0]!r}"
+        raise ModelInputError(f"{_of(symbol)}column '{values.name}' must hold numbers, got {found}")
     try:
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise ModelInputError(f"{_of(symbol)}column '{values.name}' must hold numbers: {error}") from error
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    if values.dtype == object:
+        return not any(isinstance(value, (str, bool)) for value in values)
+    return pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
 
 
 def _instants(values: pd.Series, symbol: str) -> tuple[npt.NDArray[np.int64], bool]:

@@ -42,5 +42,5 @@ def _session(path: Path) -> Any:
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except RuntimeError as error:
+    except Exception as error:  # onnxruntime's errors have no base of their own
         raise IntegrityError(f"{path}: onnxruntime refuses the model: {error}") from error

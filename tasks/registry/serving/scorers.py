@@ -77,7 +77,7 @@ class Standardizer:
     def __init__(self, document: dict[str, Any]) -> None:
         self._center = np.asarray(document["center"], dtype=np.float64)
         self._scale = np.asarray(document["scale"], dtype=np.float64)
-        self._clip: float | None = document.get("clip")
+        self._clip = None if document.get("clip") is None else float(document["clip"])
         if not self._center.shape == self._scale.shape == (len(document["columns"]),):
             raise IntegrityError("center and scale must have one number a column")
         if not (self._scale > 0).all():
@@ -103,7 +103,9 @@ class LinearScorer(BaseScorer):
 
     def _score(self, X: Floats) -> Floats:
         # Summed over an axis rather than by BLAS: a row's prediction must not depend on how many rows come with it.
-        f: Floats = self._intercept + (self._standardize(X) * self._coefficients).sum(axis=1)
+        # What overflows is not finite, and ``predict`` refuses it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            f: Floats = self._intercept + (self._standardize(X) * self._coefficients).sum(axis=1)
         return _logistic(f) if self._logistic else f
 
 

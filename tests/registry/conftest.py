@@ -1,0 +1,280 @@
+"""Bars, a night and candidates for the registry's tests; an MLflow store whose tables were made once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from tasks.contracts import (
+    Candidate,
+    Decision,
+    EngineName,
+    EngineResult,
+    FeatureMatrix,
+    FeatureSpec,
+    Leaderboard,
+    Rows,
+    Score,
+    Snapshot,
+    Target,
+    Window,
+)
+from tasks.features.matrix import compute
+from tasks.problem import Problem
+from tasks.registry import mlflow_store
+from tasks.registry.records import Entry, Night
+from tasks.registry.serving.model_folder import write_model
+from tasks.registry.serving.scorers import load_scorer
+from tasks.search.h2o_server import h2o_jar
+from tasks.storage import write_parquet
+
+COLUMNS = ("har_1", "har_5", "har_22", "return_1")
+SESSIONS = 320
+NAME = "test-volatility"
+
+
+@dataclass(frozen=True)
+class Mojos:
+    """Two MOJOs (regression, binomial) with their jar, the rows they were trained on and H2O's own predictions."""
+
+    folder: Path
+    columns: tuple[str, ...]
+    X: npt.NDArray[np.float64]
+    value: npt.NDArray[np.float64]
+    probability: npt.NDArray[np.float64]
+
+
+def make_bars(symbols: tuple[str, ...] = ("SPX",), sessions: int = SESSIONS, seed: int = 7) -> pd.DataFrame:
+    """Canonical daily bars of random walks with ranges."""
+    rng = np.random.default_rng(seed)
+    days = pd.bdate_range("2015-01-02", periods=sessions)
+    frames = []
+    for symbol in symbols:
+        close = 1000 * np.exp(np.cumsum(rng.normal(0, 0.01, sessions)))
+        opens = close * np.exp(rng.normal(0, 0.004, sessions))
+        spread = np.exp(np.abs(rng.normal(0, 0.006, (2, sessions))))
+        bars = {
+            "symbol": np.full(sessions, symbol, dtype=object),
+            "time": days.tz_localize("UTC") + pd.Timedelta(hours=21),
+            "session": days,
+            "open": opens,
+            "high": np.maximum(opens, close) * spread[0],
+            "low": np.minimum(opens, close) / spread[1],
+            "close": close,
+            "volume": rng.integers(10**6, 10**9, sessions).astype(float),
+        }
+        frames.append(pd.DataFrame(bars))
+    return pd.concat(frames, ignore_index=True)
+
+
+def raw(bars: pd.DataFrame) -> pd.DataFrame:
+    """What a consumer of a one-symbol model has."""
+    return bars.drop(columns=["symbol", "session"])
+
+
+def features_of(bars: pd.DataFrame, columns: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    """The feature matrix of one symbol's bars, straight from the features room."""
+    arrays: dict[str, Any] = {name: bars[name].to_numpy(float) for name in ("open", "high", "low", "close", "volume")}
+    return compute({**arrays, "session": bars["session"].to_numpy().astype("datetime64[D]")}, columns, 0.01)
+
+
+def linear_model(folder: Path, columns: tuple[str, ...] = COLUMNS, **changes: Any) -> Path:
+    """A serving folder of kind linear with arbitrary, uneven parameters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(columns)
+    document = {
+        "kind": "linear",
+        "output": "value",
+        "columns": list(columns),
+        "intercept": -0.3,
+        "coefficients": [0.5 / (i + 1) for i in range(count)],
+        "center": [-5.0 + i for i in range(count)],
+        "scale": [0.7 + 0.1 * i for i in range(count)],
+        "clip": 8.0,
+        "link": "identity",
+    }
+    write_model(folder, document | changes)
+    return folder
+
+
+def candidate(folder: Path, bars: pd.DataFrame, name: str, engine: EngineName, model: Path) -> Candidate:
+    """A candidate whose stored predictions are what its serving folder says on the bars of each symbol."""
+    scorer = load_scorer(model)
+    parts = []
+    for _, part in bars.groupby("symbol", sort=False):
+        X = features_of(part, scorer.columns)
+        known = np.isfinite(X).all(axis=1)
+        predictions = np.full(len(part), np.nan)
+        predictions[known] = scorer.predict(X[known])
+        parts.append(predictions)
+    ref = write_parquet(folder / f"{name}-predictions.parquet", pd.DataFrame({"prediction": np.concatenate(parts)}))
+    return Candidate(
+        name=name,
+        engine=engine,
+        recipe={"kind": name, "alpha": 0.1},
+        model=str(model),
+        predictions=ref,
+        train_seconds=0.5,
+        predict_us_per_row=0.2,
+    )
+
+
+def snapshot_of(bars: pd.DataFrame, folder: Path) -> Snapshot:
+    """The bars, stored."""
+    return Snapshot(
+        sha256="5" * 64,
+        bars=write_parquet(folder / "bars.parquet", bars),
+        symbols=tuple(dict.fromkeys(bars["symbol"])),
+        first=bars["time"].iloc[0].isoformat(),
+        last=bars["time"].iloc[-1].isoformat(),
+        bar="1d",
+        calendar="XNYS",
+        true_opens=True,
+        has_volume=True,
+    )
+
+
+def score(name: str, rank: int, loss: float) -> Score:
+    """A leaderboard line with one metric that does not exist."""
+    metrics = {"mse": loss, "r2": 0.5, "qlike": float("nan")}
+    return Score(
+        rank=rank,
+        candidate=name,
+        engine="linear",
+        metric="mse",
+        direction="minimize",
+        score=loss,
+        skill=0.1,
+        metrics=metrics,
+    )
+
+
+def make_night(folder: Path, bars: pd.DataFrame) -> Night:
+    """A night with five linear candidates, of which one could not be scored; the last 60 rows are the gate."""
+    snapshot = snapshot_of(bars, folder)
+    windows = np.full(len(bars), "train", dtype=object)
+    windows[-60:] = "gate"
+    ref = write_parquet(folder / "rows.parquet", pd.DataFrame({"window": windows}))
+    window = Window(name="train", first=snapshot.first, last="2015-06-30T21:00:00+00:00", rows=100, dates=100)
+    names = [f"ridge-{index}" for index in range(5)]
+    candidates = tuple(
+        candidate(folder, bars, name, "linear", linear_model(folder / name, intercept=-0.1 * index))
+        for index, name in enumerate(names)
+    )
+    board = Leaderboard(
+        scores=tuple(score(name, rank, 0.2 + rank / 100) for rank, name in enumerate(names[:4], start=1)),
+        rows=100,
+        dates=100,
+        sha256="b" * 64,
+        refused={names[4]: "no prediction on 3 rows"},
+    )
+    return Night(
+        problem=Problem(name=NAME, source="builtin:sp500", owner="desk"),
+        snapshot=snapshot,
+        features=FeatureMatrix(ref=ref, spec=FeatureSpec(columns=COLUMNS, tick=0.01), lookback=23),
+        rows=Rows(
+            ref=ref,
+            target=Target(name="volatility", horizon=1, kind="regression", loss="mse"),
+            windows=(window,),
+            purged=0,
+            embargo=5,
+            term_start=snapshot.first,
+        ),
+        results=(EngineResult(engine="linear", candidates=candidates, work_seconds=1.5),),
+        leaderboard=board,
+        code_version="0.1.0+test",
+    )
+
+
+def make_entry(night: Night, name: str = "ridge-0") -> Entry:
+    """The named candidate as the gated fit, another set of parameters as the refitted one that ships."""
+    gated = next(item for item in night.results[0].candidates if item.name == name)
+    bars = pd.read_parquet(night.snapshot.bars.path)
+    folder = Path(gated.model).parent
+    model = linear_model(folder / f"{name}-shipped", intercept=-0.25)
+    shipped = replace(candidate(folder, bars, f"{name}-shipped", "linear", model), name=name, recipe=gated.recipe)
+    return Entry(
+        shipped=shipped,
+        gated=gated,
+        shipped_training_end=night.snapshot.last,
+        gated_training_end="2015-12-31T21:00:00+00:00",
+        decision=Decision(outcome="promoted", promote=name, reasons=("better than every baseline at 0.05",)),
+        score=night.leaderboard.scores[0],
+        gate_metrics=(("mse", 0.2), ("r2", 0.55)),
+        distance=0.05,
+    )
+
+
+@pytest.fixture
+def bars() -> pd.DataFrame:
+    """320 daily bars of one symbol."""
+    return make_bars()
+
+
+@pytest.fixture
+def night(tmp_path: Path, bars: pd.DataFrame) -> Night:
+    """A night on those bars."""
+    return make_night(tmp_path, bars)
+
+
+@pytest.fixture
+def entry(night: Night) -> Entry:
+    """Its winner."""
+    return make_entry(night)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables made."""
+    home = tmp_path_factory.mktemp("template")
+    script = "from tasks.registry.mlflow_store import open_store; open_store()"
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "NOCTURNE_HOME": str(home)})
+    return home / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def store(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow_store.Store:
+    """A fresh store below the test's own state folder."""
+    for name in ("MLFLOW_TRACKING_URI", "NOCTURNE_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    database = Path(mlflow_store.tracking_uri().removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True)
+    shutil.copyfile(empty_store, database)
+    return mlflow_store.open_store()
+
+
+@pytest.fixture(scope="session")
+def mojos(tmp_path_factory: pytest.TempPathFactory) -> Mojos:
+    """The committed MOJOs with the genmodel jar that the installed H2O carries; see ``train_mojos``."""
+    made = Path(__file__).with_name("mojos")
+    folder = tmp_path_factory.mktemp("mojos")
+    for name in ("value.zip", "probability.zip"):
+        shutil.copyfile(made / name, folder / name)
+    with zipfile.ZipFile(h2o_jar()) as jar:
+        (folder / "h2o-genmodel.jar").write_bytes(jar.read("www/3/h2o-genmodel.jar"))
+    said = json.loads((made / "said.json").read_text(encoding="utf-8"))
+    rows = np.array(said["rows"])
+    return Mojos(folder, tuple(said["columns"]), rows[:, :-2], rows[:, -2], rows[:, -1])
+
+
+def mojo_model(folder: Path, mojos: Mojos, trained: str = "value", **changes: Any) -> Path:
+    """A serving folder around one of the MOJOs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(mojos.folder / f"{trained}.zip", folder / "model.zip")
+    shutil.copyfile(mojos.folder / "h2o-genmodel.jar", folder / "h2o-genmodel.jar")
+    files = {"mojo": "model.zip", "genmodel": "h2o-genmodel.jar"}
+    document = {"kind": "mojo", "output": trained, "columns": list(mojos.columns), "files": files}
+    write_model(folder, document | changes)
+    return folder

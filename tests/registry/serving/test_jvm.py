@@ -1,0 +1,90 @@
+"""The one JVM of a process: bounded, shared, none across a fork. Each case in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.registry.conftest import Mojos, mojo_model
+
+pytestmark = pytest.mark.needs_java
+LOAD = "from pathlib import Path; from tasks.registry.serving.scorers import load_scorer; import numpy as np\n"
+
+
+def run(code: str, folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD + code, str(folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1500:]
+    return done.stdout.strip()
+
+
+def test_the_heap_is_bounded_and_one_loader_serves_equal_jars(tmp_path: Path, mojos: Mojos) -> None:
+    mojo_model(tmp_path / "a", mojos)
+    mojo_model(tmp_path / "b", mojos, "probability")
+    code = """
+import sys, jpype
+from tasks.registry.serving import jvm
+scorers = [load_scorer(Path(sys.argv[1]) / name) for name in "ab"]
+print(jpype.java.lang.Runtime.getRuntime().maxMemory() // 2**20, len(jvm._loaders))
+"""
+    heap, loaders = run(code, tmp_path, NOCTURNE_JVM_MB="96").split()
+    assert int(heap) <= 96
+    assert loaders == "1"
+
+
+def test_a_jvm_that_was_there_is_used_and_its_limit_reported(tmp_path: Path, mojos: Mojos) -> None:
+    code = """
+import sys, logging, jpype
+from tasks.registry.serving.jvm import _library
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+jpype.startJVM("-Xmx64m", jvmpath=_library(jpype))
+load_scorer(Path(sys.argv[1]))
+"""
+    assert "already had, heap at most" in run(code, mojo_model(tmp_path, mojos))
+
+
+def test_a_forked_child_is_told_to_spawn_instead_of_hanging(tmp_path: Path, mojos: Mojos) -> None:
+    code = """
+import os, sys
+from tasks.errors import ConfigurationError
+load_scorer(Path(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    try:
+        load_scorer(Path(sys.argv[1]))
+    except ConfigurationError as error:
+        os._exit(7 if "spawn" in str(error) else 1)
+    os._exit(2)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run(code, mojo_model(tmp_path, mojos)) == "7"
+
+
+@pytest.mark.parametrize(
+    ("absent", "cure"), [("jpype", "pip install jpype1"), ("onnxruntime", "pip install onnxruntime")]
+)
+def test_a_missing_scorer_package_names_its_cure(tmp_path: Path, mojos: Mojos, absent: str, cure: str) -> None:
+    from tests.registry.serving.test_scorers import onnx_model  # noqa: PLC0415
+
+    folder = mojo_model(tmp_path, mojos) if absent == "jpype" else onnx_model(tmp_path)[0]
+    code = f"""
+import sys
+sys.modules[{absent!r}] = None
+try:
+    load_scorer(Path(sys.argv[1]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    said = run(code, folder)
+    assert said.startswith("ConfigurationError")
+    assert cure in said

@@ -1,0 +1,64 @@
+"""How ``mojos/`` was made: two tiny models trained in H2O, exported, with H2O's own predictions of their rows.
+
+Run as a script with a folder: ``python tests/registry/train_mojos.py tests/registry/mojos``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import h2o
+import numpy as np
+from h2o.estimators import H2OGeneralizedLinearEstimator, H2OGradientBoostingEstimator
+
+from tasks.search.h2o_server import H2OServer
+
+COLUMNS = ("har_1", "har_5", "har_22", "return_1")
+
+
+def main(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        server = H2OServer(Path(scratch), threads=1, memory_mb=1024)
+        try:
+            h2o.connect(url=server.url, auth=(server.user, server.password), verbose=False)
+            h2o.no_progress()
+            train(folder)
+        finally:
+            server.close()
+
+
+def train(folder: Path) -> None:
+    rng = np.random.default_rng(3)
+    X = rng.normal(-4.0, 1.0, (150, len(COLUMNS)))
+    y = X[:, 0] * 0.5 + np.sin(X[:, 1]) + rng.normal(0, 0.1, 150)
+    # Not the alphabetical order, nor that of COLUMNS: a scorer that trusts positions is found out.
+    order = [2, 0, 3, 1]
+    frame = h2o.H2OFrame(
+        np.column_stack([X[:, order], y, y > y.mean()]).tolist(),
+        column_names=[*(COLUMNS[i] for i in order), "y", "up"],
+        column_types=["real"] * 5 + ["int"],
+    )
+    frame["up"] = frame["up"].asfactor()
+    names = [COLUMNS[i] for i in order]
+    value = H2OGradientBoostingEstimator(ntrees=8, max_depth=3, seed=1, min_rows=5)
+    value.train(x=names, y="y", training_frame=frame)
+    probability = H2OGeneralizedLinearEstimator(family="binomial", seed=1)
+    probability.train(x=names, y="up", training_frame=frame)
+    said = {}
+    for label, model in (("value", value), ("probability", probability)):
+        path = model.download_mojo(path=str(folder))
+        Path(path).rename(folder / f"{label}.zip")
+        table = model.predict(frame).as_data_frame(use_multi_thread=False)
+        said[label] = table.iloc[:, -1].to_numpy(float)
+    rows = [
+        [*map(float, row), *map(float, both)] for row, both in zip(X, zip(*said.values(), strict=True), strict=True)
+    ]
+    document = {"columns": COLUMNS, "said": list(said), "rows": rows}
+    (folder / "said.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
