@@ -308,3 +308,7 @@ def _show(as_json: bool, document: dict[str, Any], render: Callable[[dict[str, A
         sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
     else:
         render(document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""A whole night with baselines and linear models: what it says, what it leaves behind, and the night after it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from arch.data import sp500
+
+from tasks import storage
+from tests.flows.conftest import QUICK, document, nocturne
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_document_has_what_scripts_rely_on(quick_night: dict[str, Any]) -> None:
+    assert quick_night["problem"] == "sp500-volatility"
+    assert {"sha256", "rows", "symbols", "first", "last"} <= set(quick_night["snapshot"])
+    assert quick_night["snapshot"]["rows"] == 5031
+    entry = quick_night["leaderboard"][0]
+    assert {"rank", "candidate", "engine", "metric", "direction", "score", "skill"} <= set(entry)
+    assert {"train_seconds", "predict_us_per_row"} <= set(entry)
+    assert {"outcome", "candidate", "version", "reasons"} <= set(quick_night["decision"])
+    assert {"ingest", "features", "search", "refit", "gate", "register", "report"} <= set(quick_night["seconds"])
+    assert set(quick_night["engine_seconds"]) == {"baseline", "linear"}
+
+
+def test_windows_are_in_time_order_and_the_gate_holds_two_years(quick_night: dict[str, Any]) -> None:
+    windows = quick_night["windows"]
+    assert [window["name"] for window in windows] == ["train", "validation", "blending", "selection", "gate"]
+    assert all(before["last"] < after["first"] for before, after in pairwise(windows))
+    assert windows[-1]["dates"] >= 504
+
+
+def test_the_leaderboard_is_ranked_and_skill_is_against_the_best_baseline(quick_night: dict[str, Any]) -> None:
+    board = quick_night["leaderboard"]
+    scores = [entry["score"] for entry in board]
+    assert scores == sorted(scores)
+    best = min(entry["score"] for entry in board if entry["engine"] == "baseline")
+    for entry in board:
+        assert entry["skill"] == pytest.approx(1 - entry["score"] / best, abs=1e-9)
+    names = {entry["candidate"] for entry in board}
+    assert {"last_value", "ewma", "har", "lhar", "garch", "gjr_garch", "ridge"} <= names
+
+
+def test_lhar_is_a_hard_hurdle(quick_night: dict[str, Any]) -> None:
+    r2 = {entry["candidate"]: entry["metrics"]["r2"] for entry in quick_night["leaderboard"]}
+    assert r2["lhar"] > r2["har"] > r2["last_value"]
+
+
+def test_something_is_champion_and_the_decision_says_why(quick_night: dict[str, Any], quick_home: Path) -> None:
+    decision = quick_night["decision"]
+    assert decision["outcome"] in ("promoted", "baseline")
+    assert any("p" in reason for reason in decision["reasons"])
+    listed = document(nocturne(quick_home, "models", "--json"))["models"]
+    champion = next(version for version in listed if "champion" in version["aliases"])
+    assert champion["version"] == decision["champion_version"]
+    assert champion["candidate"] == decision["candidate"]
+
+
+def test_a_plain_mlflow_client_pulls_the_champion_and_predicts_from_raw_bars(
+    quick_night: dict[str, Any], quick_home: Path, tmp_path: Path
+) -> None:
+    """The shipped fit, in a process that knows nothing of this project, repeats what it was in the night."""
+    script = (
+        "import sys, json, mlflow\n"
+        "from arch.data import sp500\n"
+        f"mlflow.set_tracking_uri({quick_night['tracking_uri']!r})\n"
+        "model = mlflow.pyfunc.load_model('models:/sp500-volatility@champion')\n"
+        "bars = sp500.load().reset_index().rename(columns=str.lower).rename(columns={'date': 'time'})\n"
+        "said = model.predict(bars[['time', 'open', 'high', 'low', 'close', 'volume']])\n"
+        "assert not {'tasks', 'h2o', 'keras', 'jax', 'prefect'} & set(sys.modules)\n"
+        "print(json.dumps([float(said['prediction'].iloc[-1]), len(said)]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    value, rows = json.loads(done.stdout.splitlines()[-1])
+    assert rows == 1
+    daily_percent = 100 * np.exp(value)
+    assert 0.2 < daily_percent < 6
+
+
+def test_predict_on_the_command_line_gives_the_same(
+    quick_night: dict[str, Any], quick_home: Path, tmp_path: Path
+) -> None:
+    bars = sp500.load().tail(900)
+    path = tmp_path / "bars.csv"
+    bars.to_csv(path)
+    tail = document(nocturne(quick_home, "predict", "sp500-volatility", "--bars", str(path), "--json"))["predictions"]
+    bars.tail(800).to_csv(path)
+    shorter = document(nocturne(quick_home, "predict", "sp500-volatility", "--bars", str(path), "--json"))[
+        "predictions"
+    ]
+    assert len(tail) == 1
+    assert tail[0]["prediction"] == pytest.approx(shorter[0]["prediction"], rel=1e-6)
+
+
+def test_too_few_bars_to_predict_are_refused_with_the_number_needed(
+    quick_night: dict[str, Any], quick_home: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "bars.csv"
+    sp500.load().tail(2).to_csv(path)
+    done = nocturne(quick_home, "predict", "sp500-volatility", "--bars", str(path), "--json")
+    assert done.returncode == 3
+    assert "need" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_report_is_one_file_that_names_the_decision(quick_night: dict[str, Any]) -> None:
+    page = Path(quick_night["report"]).read_text(encoding="utf-8")
+    assert quick_night["decision"]["candidate"] in page
+    assert "<svg" in page
+    assert "<script src" not in page
+
+
+def test_an_unchanged_night_is_answered_without_running(quick_night: dict[str, Any], quick_home: Path) -> None:
+    after = document(nocturne(quick_home, "run", "sp500-volatility", *QUICK, "--json"))
+    assert after["decision"]["outcome"] == "unchanged"
+    assert after["unchanged_since"] == quick_night["run_id"]
+    assert after["leaderboard_sha256"] == quick_night["leaderboard_sha256"]
+    assert list(after["seconds"]) == ["unchanged"]
+    records = sorted((quick_home / "runs" / "sp500-volatility").glob("*Z-*.json"))
+    assert any(storage.read_json(path)["answered"] for path in records)
+
+
+def test_running_again_reuses_every_stage_and_does_not_promote_a_tie(
+    quick_night: dict[str, Any], quick_home: Path
+) -> None:
+    done = nocturne(quick_home, "run", "sp500-volatility", *QUICK, "--again", "--json")
+    after = document(done)
+    assert after["decision"]["outcome"] == "kept"
+    assert after["decision"]["champion_version"] == quick_night["decision"]["champion_version"]
+    assert after["leaderboard_sha256"] == quick_night["leaderboard_sha256"]
+    assert "reused" in done.stderr
+    assert after["seconds"]["search"] < quick_night["seconds"]["search"]
+
+
+def test_a_past_night_uses_no_later_bar(quick_home: Path) -> None:
+    past = document(
+        nocturne(
+            quick_home, "run", "sp500-volatility", *QUICK, "--json",
+            "--set", "as_of=2015-06-30", "--set", "name=past-night",
+        )
+    )  # fmt: skip
+    assert past["snapshot"]["last"][:10] == "2015-06-30"
+    assert pd.Timestamp(past["windows"][-1]["last"]) <= pd.Timestamp("2015-07-01", tz="UTC")
