@@ -51,6 +51,7 @@ LEFT_OUT: dict[str, str] = {
     "CUMSUM": "never forgets: depends on where history starts",
     "VWAP": "cumulative from the first bar on, never forgets; vwap_20 is its windowed form",
     "HT_DCPHASE": "an angle that jumps by 360 degrees; ht_sine and ht_leadsine are its smooth form",
+    "HT_TRENDMODE": "a flag made of what ht_sine, ht_leadsine and ht_trendline say, at a seventh of the matrix's time",
     "MAXINDEX": "which of two equal highs it names depends on where history starts; bars_since_high uses AROON",
     "MININDEX": "which of two equal lows it names depends on where history starts; bars_since_low uses AROON",
     "MINMAXINDEX": "as MAXINDEX and MININDEX",

@@ -30,5 +30,4 @@ FEATURES: tuple[Feature, ...] = (
     oscillator("ht_quadrature", "HT_PHASOR", CLOSE, MAX_LOOKBACK, "Quadrature.", scaling=by_range, output=1),
     oscillator("ht_sine", "HT_SINE", CLOSE, MAX_LOOKBACK, "Sine of the cycle's phase.", unit="sine"),
     oscillator("ht_leadsine", "HT_SINE", CLOSE, MAX_LOOKBACK, "The same 45 degrees ahead.", unit="sine", output=1),
-    oscillator("ht_trendmode", "HT_TRENDMODE", CLOSE, MAX_LOOKBACK, "1 in a trend, 0 in a cycle.", unit="flag"),
 )

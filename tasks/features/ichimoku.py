@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .feature import Feature
-from .series import DERIVED, Array, Series, lagged, log_ratio
+from .series import DERIVED, Array, Series, log_ratio
 
 CONVERSION, BASE_LINE, LEADING, DISPLACED = 9, 26, 52, 26
 RANGE = ("high", "low")
@@ -29,7 +29,7 @@ def _span_b(s: Series) -> Array:
 
 
 def _cloud(s: Series) -> tuple[Array, Array]:
-    return lagged(s["ichimoku_a"], DISPLACED), lagged(s["ichimoku_b"], DISPLACED)
+    return s.lagged(s["ichimoku_a"], DISPLACED), s.lagged(s["ichimoku_b"], DISPLACED)
 
 
 DERIVED.update(
@@ -89,7 +89,7 @@ _ENTRIES = (
         DISPLACED + 1,
         "The lagging span (Chikou) against the close that it is drawn over.",
         "ln(close / close of 26 bars before)",
-        lambda s: log_ratio(s["close"], lagged(s["close"], DISPLACED)),
+        lambda s: log_ratio(s["close"], s.lagged(s["close"], DISPLACED)),
     ),
 )
 

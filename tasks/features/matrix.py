@@ -22,9 +22,11 @@ from .series import BASE, Array, Series
 if TYPE_CHECKING:  # frames are only read; who passes one has imported pandas
     import pandas as pd
 
-__all__ = ["arrays", "compute", "fill", "lookback", "panel", "symbol_slices"]
+__all__ = ["arrays", "batches", "compute", "fill_batch", "lookback", "panel", "symbol_edges"]
 
 Bars = Mapping[str, npt.NDArray[Any]]
+BATCH_ROWS = 12_000
+"""Rows computed together: enough that NumPy's calls cost little, few enough that a series stays in the cache."""
 
 
 def compute(bars: Bars, columns: Sequence[str], tick: float) -> Array:
@@ -34,8 +36,9 @@ def compute(bars: Bars, columns: Sequence[str], tick: float) -> Array:
     reads may be missing. NaN stands in a column's first ``lookback - 1`` rows and nowhere else.
     Raises ConfigurationError for an unknown column, KeyError for a missing series.
     """
-    out = np.empty((len(columns), len(bars["session"])), dtype=np.float64).T
-    fill(out, bars, columns, tick)
+    rows = len(bars["session"])
+    out = np.empty((len(columns), rows), dtype=np.float64).T
+    fill(out, Series(bars, tick), columns, (0, rows))
     return out
 
 
@@ -48,18 +51,33 @@ def panel(frame: pd.DataFrame, spec: FeatureSpec) -> Array:
     """
     bars = arrays(frame)
     out = np.empty((len(spec.columns), len(frame)), dtype=np.float64).T
-    for rows in symbol_slices(frame["symbol"].to_numpy()):
-        fill(out[rows], {name: values[rows] for name, values in bars.items()}, spec.columns, spec.tick)
+    for edges in batches(symbol_edges(frame["symbol"].to_numpy())):
+        fill_batch(out[edges[0] : edges[-1]], bars, edges, spec)
     return out
 
 
-def symbol_slices(symbols: npt.NDArray[Any]) -> Iterator[slice]:
-    """The consecutive rows of each symbol."""
+def symbol_edges(symbols: npt.NDArray[Any]) -> list[int]:
+    """The first row of each symbol, and the number of rows."""
     if len(symbols) == 0:
-        return
-    starts = np.flatnonzero(symbols[1:] != symbols[:-1]) + 1
-    for first, last in pairwise([0, *starts.tolist(), len(symbols)]):
-        yield slice(first, last)
+        return [0]
+    return [0, *(np.flatnonzero(symbols[1:] != symbols[:-1]) + 1).tolist(), len(symbols)]
+
+
+def batches(edges: Sequence[int]) -> Iterator[list[int]]:
+    """Symbols that are computed together: the edges of so many that they reach BATCH_ROWS."""
+    first = 0
+    for last in range(1, len(edges)):
+        if edges[last] - edges[first] >= BATCH_ROWS or last == len(edges) - 1:
+            yield list(edges[first : last + 1])
+            first = last
+
+
+def fill_batch(out: Array, bars: Bars, edges: Sequence[int], spec: FeatureSpec) -> None:
+    """Write a batch's rows of the panel into ``out``, float64 (rows of the batch, columns)."""
+    rows = slice(edges[0], edges[-1])
+    inner = [edge - edges[0] for edge in edges]
+    series = Series({name: values[rows] for name, values in bars.items()}, spec.tick, inner)
+    fill(out, series, spec.columns, inner)
 
 
 def arrays(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
@@ -71,11 +89,11 @@ def arrays(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
     return found
 
 
-def fill(out: Array, bars: Bars, columns: Sequence[str], tick: float) -> None:
-    """Write the columns of one symbol's bars into ``out``, float64 (n, len(columns))."""
-    series = Series(bars, tick)
+def fill(out: Array, series: Series, columns: Sequence[str], edges: Sequence[int]) -> None:
+    """Write the columns of the series into ``out``, float64 (n, len(columns)), NaN in each symbol's lookback."""
     for index, name in enumerate(columns):
         entry = feature(name)
         if len(series):
             out[:, index] = entry.compute(series)
-            out[: entry.lookback - 1, index] = np.nan
+            for first, last in pairwise(edges):
+                out[first : min(first + entry.lookback - 1, last), index] = np.nan

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .feature import Feature, ema, wilder
-from .series import PRICES, Array, Parameters, Series, by_range, lagged, ratio
+from .series import PRICES, Array, Parameters, Series, by_range, ratio
 
 CLOSE = ("close",)
 RANGE = ("high", "low")
@@ -59,7 +59,7 @@ def oscillator(
 def _wad(bars: int) -> Feature:
     def compute(s: Series) -> Array:
         line = s.ta("WAD", *BARS)
-        return by_range(s, line - lagged(line, bars))
+        return by_range(s, line - s.lagged(line, bars))
 
     return Feature(
         name=f"wad_{bars}",

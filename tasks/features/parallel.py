@@ -1,9 +1,11 @@
 """The feature matrix of a large panel from several processes. Never used inside a promoted model.
 
 TA-Lib holds the interpreter's lock, so threads gain nothing (measured: two threads take twice the time of one). Worker
-processes write into one anonymous shared block (memfd: no name that could be left behind, no limit of /dev/shm). Who
-computes which symbols is settled by a pipe that holds one byte a chunk: whoever reads the byte has the chunk. A worker
-that dies costs time and a warning, never a row: what it did not report as done is computed here.
+processes are fresh interpreters, not forks. Bars and results pass through one anonymous shared block (memfd: no name
+that could be left behind, no limit of /dev/shm), in which every worker has two slots, one to fill while the other is
+emptied into the matrix. This process hands out batches of symbols, and computes batches itself in between.
+
+A worker that dies costs time and a warning, never a row: its batches are handed out again.
 """
 
 from __future__ import annotations
@@ -12,148 +14,211 @@ import json
 import logging
 import mmap
 import os
+import select
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..contracts import FeatureSpec
-from .matrix import arrays, fill, symbol_slices
-from .matrix import panel as serial_panel
+from . import matrix
 from .series import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CHUNKS = 64
-"""Shares of the panel that processes take one by one; one byte names a chunk, so at most 255."""
+SLOTS = 2
 WORTH_A_PROCESS = 100_000
-"""Rows below which starting a process costs more than it saves."""
+"""Rows for which starting one more process pays."""
+TICKET = struct.Struct("<HB")
+"""What passes to a worker and back: a batch's number and the slot that it goes to."""
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
+"""The C library's allocator would give a batch's memory back to the system, and fetch it again for the next."""
 log = logging.getLogger("nocturne.features")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What every process has to know: the block's layout and which rows belong to which chunk."""
+    """What every process has to know: the block's layout, and the edges of the symbols of each batch."""
 
     rows: int
     inputs: tuple[str, ...]
     columns: tuple[str, ...]
     tick: float
-    edges: tuple[int, ...]
-    chunks: tuple[tuple[int, int], ...]
+    batches: tuple[tuple[int, ...], ...]
+    helpers: int
+
+    @property
+    def slot_rows(self) -> int:
+        """The rows of the largest batch."""
+        return max(edges[-1] - edges[0] for edges in self.batches)
+
+    @property
+    def values(self) -> int:
+        """The numbers that the block holds: the input series, then every worker's slots."""
+        return len(self.inputs) * self.rows + self.helpers * SLOTS * len(self.columns) * self.slot_rows
 
 
 class Block:
-    """The shared block: a row for each input series, then a row for each column."""
+    """The shared block as arrays."""
 
     def __init__(self, plan: Plan, handle: int) -> None:
         self.plan = plan
-        self._memory = mmap.mmap(handle, block_bytes(plan))
-        self.values: Array = np.frombuffer(self._memory, dtype=np.float64).reshape(-1, plan.rows)
+        self._values: Array = np.frombuffer(mmap.mmap(handle, 8 * plan.values), dtype=np.float64)
+        self.spec = FeatureSpec(columns=plan.columns, tick=plan.tick)
 
     @property
-    def features(self) -> Array:
-        """Float64 (rows, columns), column-major."""
-        return self.values[len(self.plan.inputs) :].T
+    def bars(self) -> dict[str, Any]:
+        """The input series of the whole panel."""
+        series = self._values[: len(self.plan.inputs) * self.plan.rows].reshape(-1, self.plan.rows)
+        bars: dict[str, Any] = dict(zip(self.plan.inputs, series, strict=True))
+        return {**bars, "session": bars["session"].view("datetime64[D]")}
 
-    def compute(self, chunk: int) -> int:
-        """Fill in the columns of one chunk's symbols, and say so by its number."""
-        plan, features = self.plan, self.features
-        for index in range(*plan.chunks[chunk]):
-            rows = slice(plan.edges[index], plan.edges[index + 1])
-            bars: dict[str, Any] = {name: self.values[i, rows] for i, name in enumerate(plan.inputs)}
-            bars["session"] = bars["session"].view("datetime64[D]")
-            fill(features[rows], bars, plan.columns, plan.tick)
-        return chunk
+    def slot(self, slot: int, batch: int) -> Array:
+        """A slot as the rows of a batch: float64 (rows, columns), column-major."""
+        edges, columns = self.plan.batches[batch], len(self.plan.columns)
+        start = len(self.plan.inputs) * self.plan.rows + slot * columns * self.plan.slot_rows
+        rows = edges[-1] - edges[0]
+        return self._values[start : start + columns * rows].reshape(columns, rows).T
+
+    def compute(self, batch: int, out: Array) -> None:
+        """Write the batch's rows into ``out``."""
+        matrix.fill_batch(out, self.bars, self.plan.batches[batch], self.spec)
+
+
+class Worker:
+    """A worker process, and the batches that it has."""
+
+    def __init__(self, plan: Plan, handle: int, number: int) -> None:
+        self._process = _start(plan, handle)
+        self._slots = [number * SLOTS + slot for slot in range(SLOTS)]
+        self.batches: set[int] = set()
+
+    @property
+    def free(self) -> bool:
+        """Whether it can take another batch."""
+        return bool(self._slots)
+
+    def fileno(self) -> int:
+        """What ``select`` waits on: a ticket that comes back."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def give(self, batch: int) -> None:
+        """Hand over a batch. Raises BrokenPipeError if the process is gone."""
+        assert self._process.stdin is not None
+        self.batches.add(batch)
+        self._process.stdin.write(TICKET.pack(batch, self._slots.pop()))
+
+    def collect(self, block: Block, out: Array) -> None:
+        """Move a finished batch into the matrix. Raises BrokenPipeError if the process is gone."""
+        ticket = os.read(self.fileno(), TICKET.size)
+        if len(ticket) < TICKET.size:
+            raise BrokenPipeError
+        batch, slot = TICKET.unpack(ticket)
+        edges = block.plan.batches[batch]
+        out[edges[0] : edges[-1]] = block.slot(slot, batch)
+        self.batches.discard(batch)
+        self._slots.append(slot)
+
+    def stop(self) -> int:
+        """End the process, which has no more to do, and say how it ended."""
+        self._process.kill()
+        self._process.communicate()
+        return self._process.returncode
 
 
 def panel(frame: pd.DataFrame, spec: FeatureSpec, workers: int) -> Array:
-    """As ``matrix.panel``, bit for bit, from up to ``workers`` processes, this one included."""
-    useful = min(workers, len(frame) // WORTH_A_PROCESS + 1)
-    if useful < 2 or not hasattr(os, "memfd_create"):
-        return serial_panel(frame, spec)
-    plan = _plan(frame, spec)
-    handle = os.memfd_create("features")
-    try:
-        os.ftruncate(handle, block_bytes(plan))
-        block = Block(plan, handle)
-        _load(block, frame)
-        _share_out(block, handle, useful - 1)
-    finally:
-        os.close(handle)
-    return block.features
+    """As ``matrix.panel``, bit for bit, from up to ``workers`` processes, this one included.
+
+    Small panels, and those of few and long symbols, are computed by this process alone.
+    """
+    helpers = min(workers - 1, len(frame) // WORTH_A_PROCESS)
+    plan = _plan(frame, spec, helpers) if helpers > 0 else None
+    if plan is None or helpers * SLOTS * plan.slot_rows > plan.rows or not hasattr(os, "memfd_create"):
+        return matrix.panel(frame, spec)
+    out = np.empty((len(spec.columns), len(frame)), dtype=np.float64).T
+    with _block(plan, frame) as (block, handle), ExitStack() as running:
+        crew = [Worker(plan, handle, number) for number in range(helpers)]
+        for worker in crew:
+            running.callback(worker.stop)
+        _work(block, out, crew)
+    return out
 
 
-def block_bytes(plan: Plan) -> int:
-    """The size of the shared block."""
-    return (len(plan.inputs) + len(plan.columns)) * plan.rows * np.dtype(np.float64).itemsize
+def _work(block: Block, out: Array, crew: list[Worker]) -> None:
+    """Hand out the batches and compute some here, until all are in the matrix."""
+    waiting = deque(range(len(block.plan.batches)))
+    while waiting or any(worker.batches for worker in crew):
+        for worker in list(crew):
+            try:
+                while worker.free and waiting:
+                    worker.give(waiting.popleft())
+            except BrokenPipeError:
+                _dismiss(worker, crew, waiting)
+        if waiting:
+            edges, batch = block.plan.batches, waiting.popleft()
+            block.compute(batch, out[edges[batch][0] : edges[batch][-1]])
+        _collect(block, out, crew, waiting)
 
 
-def taken(tickets: int) -> Iterator[int]:
-    """The chunks that fall to this process, until all are taken."""
-    while byte := os.read(tickets, 1):
-        yield byte[0]
+def _collect(block: Block, out: Array, crew: list[Worker], waiting: deque[int]) -> None:
+    busy = [worker for worker in crew if worker.batches]
+    ready, _, _ = select.select(busy, [], [], 0 if waiting else None) if busy else ([], [], [])
+    for worker in ready:
+        try:
+            worker.collect(block, out)
+        except BrokenPipeError:
+            _dismiss(worker, crew, waiting)
 
 
-def _plan(frame: pd.DataFrame, spec: FeatureSpec) -> Plan:
-    edges = (0, *(rows.stop for rows in symbol_slices(frame["symbol"].to_numpy())))
-    marks = np.linspace(0, len(edges) - 1, min(CHUNKS, len(edges) - 1) + 1).astype(int).tolist()
+def _dismiss(worker: Worker, crew: list[Worker], waiting: deque[int]) -> None:
+    crew.remove(worker)
+    waiting.extend(sorted(worker.batches))
+    log.warning("features: a worker process ended with %s; its share is computed again", worker.stop())
+
+
+def _plan(frame: pd.DataFrame, spec: FeatureSpec, helpers: int) -> Plan:
+    edges = matrix.symbol_edges(frame["symbol"].to_numpy())
     return Plan(
         rows=len(frame),
-        inputs=tuple(arrays(frame.head(0))),
+        inputs=tuple(matrix.arrays(frame.head(0))),
         columns=spec.columns,
         tick=spec.tick,
-        edges=edges,
-        chunks=tuple(pairwise(marks)),
+        batches=tuple(tuple(batch) for batch in matrix.batches(edges)),
+        helpers=helpers,
     )
 
 
-def _load(block: Block, frame: pd.DataFrame) -> None:
-    for target, values in zip(block.values, arrays(frame).values(), strict=False):
-        target[:] = values.view(np.float64)
-
-
-def _share_out(block: Block, handle: int, helpers: int) -> None:
-    """Compute every chunk, here and in ``helpers`` worker processes."""
-    chunks = set(range(len(block.plan.chunks)))
-    with _pipe() as (tickets, issue), _pipe() as (done, report):
-        issue.write(bytes(chunks))
-        issue.close()
-        workers = [_start(block.plan, handle, tickets.fileno(), report.fileno()) for _ in range(helpers)]
-        report.close()
-        mine = {block.compute(chunk) for chunk in taken(tickets.fileno())}
-        theirs = set(done.read())
-        codes = [worker.wait() for worker in workers]
-    for chunk in _lost(chunks - mine - theirs, codes):
-        block.compute(chunk)
-
-
 @contextmanager
-def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb") as source, os.fdopen(writer, "wb") as sink:
-        yield source, sink
+def _block(plan: Plan, frame: pd.DataFrame) -> Iterator[tuple[Block, int]]:
+    handle = os.memfd_create("features")
+    try:
+        os.ftruncate(handle, 8 * plan.values)
+        block = Block(plan, handle)
+        for name, values in matrix.arrays(frame).items():
+            block.bars[name][:] = values
+        yield block, handle
+    finally:
+        os.close(handle)
 
 
-def _start(plan: Plan, handle: int, tickets: int, report: int) -> subprocess.Popen[bytes]:
-    with os.fdopen(os.memfd_create("plan"), "w+b") as stream:
-        stream.write(json.dumps(asdict(plan)).encode())
-        stream.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.worker", str(handle), str(tickets), str(report)],
-            stdin=stream,
-            pass_fds=(handle, tickets, report),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
-
-
-def _lost(chunks: set[int], codes: Sequence[int]) -> list[int]:
-    if chunks:
-        log.warning("features: %d shares of the panel computed again: workers ended with %s", len(chunks), codes)
-    return sorted(chunks)
+def _start(plan: Plan, handle: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", f"{__package__}.worker", str(handle)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(handle,),
+        bufsize=0,
+        env={**os.environ, **KEEP_MEMORY, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # a process that is gone already is noticed when it is given a batch
+        process.stdin.write(json.dumps(asdict(plan)).encode() + b"\n")
+    return process

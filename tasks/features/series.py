@@ -9,7 +9,8 @@ A division by nothing (no range, no volume, a constant price) gives 0, never NaN
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,15 +34,22 @@ CANDLE_GRID = 1e-4
 
 
 class Series:
-    """The bars of one symbol: ``s["close"]`` is a series by name, ``s.ta(...)`` a TA-Lib output, each computed once."""
+    """The bars of one symbol, or of several end to end.
 
-    def __init__(self, bars: Mapping[str, Any], tick: float) -> None:
+    ``s["close"]`` is a series by name, ``s.ta(...)`` a TA-Lib output; each is computed once. Several symbols at a time
+    cost NumPy's calls once; TA-Lib is called for each symbol by itself, and ``lagged`` never reaches into another one.
+    Rows before a column's lookback may hold anything.
+    """
+
+    def __init__(self, bars: Mapping[str, Any], tick: float, edges: Sequence[int] = ()) -> None:
+        """``bars`` maps names to arrays of one length; ``edges`` are the symbols' first rows, and that length."""
         self._arrays: dict[str, Array] = {
             name: np.ascontiguousarray(bars[name], dtype=np.float64) for name in BASE if name in bars
         }
-        self._outputs: dict[tuple[Any, ...], Any] = {}
         self.session: npt.NDArray[np.datetime64] = np.asarray(bars["session"], dtype="datetime64[D]")
         self.tick = tick
+        self._symbols = [slice(*pair) for pair in pairwise(edges)] or [slice(0, len(self.session))]
+        self._memory: dict[tuple[Any, ...], Any] = {}
 
     def __len__(self) -> int:
         return len(self.session)
@@ -54,23 +62,55 @@ class Series:
 
     def ta(self, function: str, *inputs: str, output: int = 0, **parameters: float) -> Array:
         """One output of a TA-Lib function over series given by name. Integer outputs become float64."""
-        key = (function, inputs, *parameters.items())
-        found = self._outputs.get(key)
+        call = (function, inputs, *parameters.items())
+        found: Array | None = self._memory.get((call, output))
         if found is None:
-            found = self._outputs[key] = self.call(function, inputs, parameters)
-        chosen: Array = found[output] if isinstance(found, (tuple, list)) else found
-        return chosen.astype(np.float64, copy=False)
+            outputs = self._memory.get(call)
+            if outputs is None:
+                outputs = self._memory[call] = self.call(function, inputs, parameters)
+            found = self._memory[call, output] = _joined(outputs, output)
+        return found
+
+    def call(self, function: str, inputs: tuple[str, ...], parameters: Mapping[str, float]) -> list[Any]:
+        """The straight calls, one a symbol: the only place where TA-Lib is entered."""
+        straight = _unwrapped(function)
+        parts = [self._parts(name) for name in inputs]
+        return [straight(*arguments, **parameters) for arguments in zip(*parts, strict=True)]
+
+    def lagged(self, values: Array, bars: int) -> Array:
+        """The value ``bars`` earlier; NaN where the symbol has none."""
+        out = np.empty_like(values)
+        out[bars:] = values[: max(len(values) - bars, 0)]
+        for rows in self._symbols:
+            out[rows.start : min(rows.start + bars, rows.stop)] = np.nan
+        return out
+
+    def by_symbol(self, compute: Callable[[Array], Array], values: Array) -> Array:
+        """What ``compute`` makes of each symbol's values by themselves, end to end."""
+        return np.concatenate([compute(values[rows]) for rows in self._symbols])
 
     def once(self, key: tuple[Any, ...], compute: Callable[[], T]) -> T:
         """What ``compute`` gives, computed at the first request for the key."""
-        if key not in self._outputs:
-            self._outputs[key] = compute()
-        shared: T = self._outputs[key]
+        if key not in self._memory:
+            self._memory[key] = compute()
+        shared: T = self._memory[key]
         return shared
 
-    def call(self, function: str, inputs: tuple[str, ...], parameters: Mapping[str, float]) -> Any:
-        """The straight call, the only place where TA-Lib is entered."""
-        return _unwrapped(function)(*[self[name] for name in inputs], **parameters)
+    def _parts(self, name: str) -> list[Array]:
+        key = ("parts", name)
+        found: list[Array] | None = self._memory.get(key)
+        if found is None:
+            values = self[name]
+            found = self._memory[key] = [values[rows] for rows in self._symbols]
+        return found
+
+
+def _joined(outputs: list[Any], output: int) -> Array:
+    """One output of every symbol's call, end to end."""
+    chosen = [found[output] if isinstance(found, (tuple, list)) else found for found in outputs]
+    if len(chosen) == 1:
+        return np.asarray(chosen[0], dtype=np.float64)
+    return np.concatenate(chosen, dtype=np.float64)
 
 
 @functools.cache
@@ -102,16 +142,11 @@ def log_ratio(numerator: Array, denominator: Array) -> Array:
     return np.log(quotient, out=quotient)
 
 
-def lagged(values: Array, bars: int) -> Array:
-    """The value ``bars`` earlier; NaN where there is none."""
-    out = np.full_like(values, np.nan)
-    if bars < len(values):
-        out[bars:] = values[: len(values) - bars]
-    return out
-
-
 def window_mean(values: Array, bars: int) -> Array:
-    """Mean of each window by itself, for values that differ by so much that a running sum would lose the small ones."""
+    """Mean of each window by itself, for values that differ by so much that a running sum would lose the small ones.
+
+    Windows that are not full within their symbol are means of nothing in particular.
+    """
     out = np.full_like(values, np.nan)
     if bars <= len(values):
         out[bars - 1 :] = np.lib.stride_tricks.sliding_window_view(values, bars).mean(axis=1)
@@ -155,7 +190,7 @@ DERIVED: dict[str, Derived] = {
     "typical": _typical,
     "true_range": lambda s: s.ta("TRANGE", "high", "low", "close"),
     "average_range": _average_range,
-    "log_return": lambda s: log_ratio(s["close"], lagged(s["close"], 1)),
+    "log_return": lambda s: log_ratio(s["close"], s.lagged(s["close"], 1)),
     **{f"candle_{name}": _on_grid(name) for name in PRICES},
 }
 """Series made from the bars by name; group modules add their own."""

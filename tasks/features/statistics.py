@@ -8,21 +8,21 @@ import numpy as np
 
 from .feature import Feature
 from .momentum import _per_close, oscillator
-from .series import DERIVED, Array, Series, by_range, lagged, log_ratio, per_price
+from .series import DERIVED, Array, Series, by_range, log_ratio, per_price
 
 CLOSE = ("close",)
 Reading = Callable[[Series, int], Array]
 
 
 def _volume_change(s: Series) -> Array:
-    return log_ratio(s["volume"], lagged(s["volume"], 1))
+    return log_ratio(s["volume"], s.lagged(s["volume"], 1))
 
 
 DERIVED.update(
     {
         "volume_change": _volume_change,
         "absolute_return": lambda s: np.abs(s["log_return"]),
-        "earlier_return": lambda s: lagged(s["log_return"], 1),
+        "earlier_return": lambda s: s.lagged(s["log_return"], 1),
     }
 )
 

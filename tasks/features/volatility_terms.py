@@ -16,7 +16,7 @@ from itertools import accumulate
 import numpy as np
 
 from .feature import Feature, recursive
-from .series import DERIVED, PRICES, Array, Series, lagged, log_ratio, ratio, window_mean
+from .series import DERIVED, PRICES, Array, Series, log_ratio, ratio, window_mean
 
 PARKINSON = 1.0 / (4.0 * math.log(2.0))
 TINY_RANGE = 1e-8
@@ -94,7 +94,7 @@ def _har(bars: int) -> Feature:
 def _return(bars: int) -> Feature:
     return Feature(
         name=f"return_{bars}",
-        compute=lambda s: log_ratio(s["close"], lagged(s["close"], bars)),
+        compute=lambda s: log_ratio(s["close"], s.lagged(s["close"], bars)),
         lookback=bars + 1,
         inputs=("close",),
         unit="log return",
@@ -107,7 +107,7 @@ def _return(bars: int) -> Feature:
 def _negative_return(bars: int) -> Feature:
     return Feature(
         name=f"negative_return_{bars}",
-        compute=lambda s: np.minimum(log_ratio(s["close"], lagged(s["close"], bars)), 0.0),
+        compute=lambda s: np.minimum(log_ratio(s["close"], s.lagged(s["close"], bars)), 0.0),
         lookback=bars + 1,
         inputs=("close",),
         unit="log return",
@@ -142,7 +142,7 @@ def decayed_mean(values: Array, decay: float) -> Array:
 
 def _ewma(decay: float) -> Feature:
     def compute(s: Series) -> Array:
-        variance = decayed_mean(s["squared_return"], decay)
+        variance = s.by_symbol(lambda values: decayed_mean(values, decay), s["squared_return"])
         return 0.5 * np.log(np.maximum(variance, s["tick_range"] ** 2))
 
     return Feature(
@@ -235,7 +235,7 @@ def _downside_share(bars: int) -> Feature:
 
 OVERNIGHT_GAP = Feature(
     name="overnight_gap",
-    compute=lambda s: log_ratio(s["open"], lagged(s["close"], 1)),
+    compute=lambda s: log_ratio(s["open"], s.lagged(s["close"], 1)),
     lookback=2,
     inputs=("open", "close"),
     unit="log return",

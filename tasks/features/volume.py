@@ -9,7 +9,7 @@ import numpy as np
 
 from .feature import Feature, ema
 from .momentum import oscillator
-from .series import DERIVED, Array, Series, by_range, lagged, log_ratio, ratio
+from .series import DERIVED, Array, Series, by_range, log_ratio, ratio
 
 CLOSE = ("close", "volume")
 BARS = ("high", "low", "close", "volume")
@@ -18,7 +18,7 @@ BARS = ("high", "low", "close", "volume")
 def _line(name: str, function: str, inputs: tuple[str, ...], bars: int, description: str) -> Feature:
     def compute(s: Series) -> Array:
         line = s.ta(function, *inputs)
-        return _per_volume(s, line - lagged(line, bars), bars) / bars
+        return _per_volume(s, line - s.lagged(line, bars), bars) / bars
 
     return Feature(
         name=f"{name}_{bars}",
@@ -42,7 +42,7 @@ def _per_volume(s: Series, values: Array, bars: int) -> Array:
 def _index(name: str, function: str, bars: int, description: str) -> Feature:
     def compute(s: Series) -> Array:
         line = s.ta(function, "close", "volume")
-        return log_ratio(line, lagged(line, bars))
+        return log_ratio(line, s.lagged(line, bars))
 
     return Feature(
         name=f"{name}_{bars}",
@@ -60,7 +60,7 @@ def _index(name: str, function: str, bars: int, description: str) -> Feature:
 def _relative_volume(bars: int) -> Feature:
     def compute(s: Series) -> Array:
         # RVOL divides by the mean of the bars before, unguarded.
-        before = lagged(s.ta("MAX", "volume", timeperiod=bars), 1)
+        before = s.lagged(s.ta("MAX", "volume", timeperiod=bars), 1)
         return np.log1p(np.where(before > 0.0, s.ta("RVOL", "volume", timeperiod=bars), 0.0))
 
     return Feature(

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Recorder(Series):
         super().__init__(bars, tick)
         self.calls: list[Call] = []
 
-    def call(self, function: str, inputs: tuple[str, ...], parameters: Mapping[str, float]) -> Any:
+    def call(self, function: str, inputs: tuple[str, ...], parameters: Mapping[str, float]) -> list[Any]:
         self.calls.append((function, inputs, tuple(parameters.items())))
         return super().call(function, inputs, parameters)
 
@@ -65,8 +66,8 @@ def with_inputs(frame: pd.DataFrame, calls: list[Call]) -> pd.DataFrame:
     """The bars with every derived input series as a column."""
     names = {name for _, inputs, _ in calls for name in inputs} - set(frame.columns)
     parts = []
-    for rows in matrix.symbol_slices(frame["symbol"].to_numpy()):
-        series = Series(matrix.arrays(frame.iloc[rows]), TICK)
+    for first, last in pairwise(matrix.symbol_edges(frame["symbol"].to_numpy())):
+        series = Series(matrix.arrays(frame.iloc[first:last]), TICK)
         parts.append(pd.DataFrame({name: series[name] for name in names}))
     return pd.concat([frame, pd.concat(parts, ignore_index=True)], axis=1)
 
