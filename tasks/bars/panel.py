@@ -12,7 +12,7 @@ from tasks.bars.describe import SourceDescription, parse_as_of
 from tasks.bars.raw import PRICES, RawBars
 from tasks.bars.refusal import printable
 from tasks.bars.sessions import Placed, Sessions, load_sessions, place
-from tasks.bars.stamps import DAY, NAT, Mask, Times
+from tasks.bars.stamps import DAY, Mask, Times
 from tasks.contracts import Finding, Severity
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,8 @@ Floats = npt.NDArray[np.float64]
 class Panel:
     """``raw`` with, per row: its place in the calendar, and whether it counts at all (``live``).
 
-    Not live: symbols that were not asked for, bars after ``as_of``, and bars that are not finished at ``now``.
+    ``stamps`` holds the best known time of a row: its close, else its stamp or date, else NaT. Not live: symbols that
+    were not asked for, bars after ``as_of``, and bars that are not finished at ``now``.
     """
 
     raw: RawBars
@@ -30,6 +31,9 @@ class Panel:
     sessions: Sessions
     placed: Placed
     code: npt.NDArray[np.int32]
+    file: npt.NDArray[np.int32]
+    row: npt.NDArray[np.int64]
+    stamps: Times
     now: np.datetime64
     live: Mask
     unfinished: Mask
@@ -39,20 +43,13 @@ class Panel:
         """A column of the raw frame as float64 (n,)."""
         return self.raw.frame[column].to_numpy(dtype=np.float64)
 
-    @property
-    def stamps(self) -> Times:
-        """The best known time of each row: its close, else its stamp or date, else NaT."""
-        frame = self.raw.frame
-        given = np.where(np.isnat(frame["instant"].to_numpy()), frame["date"].to_numpy(), frame["instant"].to_numpy())
-        return np.where(np.isnat(self.placed.close), given, self.placed.close)
-
     def symbol(self, at: int) -> str:
         """The printable symbol of a row; empty if it has none."""
         return printable(self.raw.symbols[self.code[at]], 64) if self.code[at] >= 0 else ""
 
-    def file(self, at: int) -> str:
+    def file_name(self, at: int) -> str:
         """The printable name of the file that a row came from."""
-        return printable(self.raw.files[int(self.raw.frame["file"].to_numpy()[at])], 120)
+        return printable(self.raw.files[self.file[at]], 120)
 
     def finding(self, at: int, rule: str, severity: Severity, detail: str) -> Finding:
         """A finding about one row: symbol, time and row number filled in, the file named in the detail."""
@@ -60,16 +57,10 @@ class Panel:
             rule=rule,
             severity=severity,
             symbol=self.symbol(at),
-            time=iso(self.stamps_at(at)),
-            row=int(self.raw.frame["row"].to_numpy()[at]),
-            detail=f"{self.file(at)}: {detail}",
+            time=iso(self.stamps[at]),
+            row=int(self.row[at]),
+            detail=f"{self.file_name(at)}: {detail}",
         )
-
-    def stamps_at(self, at: int) -> np.datetime64:
-        """``stamps`` of one row."""
-        frame = self.raw.frame
-        options = (self.placed.close[at], frame["instant"].to_numpy()[at], frame["date"].to_numpy()[at])
-        return next((moment for moment in options if not np.isnat(moment)), NAT)
 
 
 def build_panel(raw: RawBars, description: SourceDescription, now: pd.Timestamp) -> Panel:
@@ -90,6 +81,9 @@ def build_panel(raw: RawBars, description: SourceDescription, now: pd.Timestamp)
         sessions=sessions,
         placed=placed,
         code=frame["code"].to_numpy(dtype=np.int32),
+        file=frame["file"].to_numpy(dtype=np.int32),
+        row=frame["row"].to_numpy(dtype=np.int64),
+        stamps=np.where(np.isnat(placed.close), np.where(np.isnat(instants), dates, instants), placed.close),
         now=moment,
         live=wanted,
         unfinished=blank,

@@ -56,7 +56,7 @@ def _time_rules(panel: Panel) -> Iterator[RowRule]:
 
 def _closed_words(panel: Panel, at: int) -> str:
     name = panel.description.calendar
-    stamp = panel.stamps_at(at)
+    stamp = panel.stamps[at]
     labels = panel.sessions.labels
     day = stamp.astype("datetime64[D]")
     position = int(np.searchsorted(labels, day))

@@ -48,8 +48,7 @@ def find_repeats(panel: Panel, good: Mask) -> Repeats:
     equal = np.logical_and.reduce(
         [(v[earlier] == v[later]) | (np.isnan(v[earlier]) & np.isnan(v[later])) for v in columns]
     )
-    file = panel.raw.frame["file"].to_numpy()
-    across = file[earlier] != file[later]
+    across = panel.file[earlier] != panel.file[later]
     last = np.r_[~again[1:], True] if len(again) else again
     return Repeats(
         kept=order[last[: len(order)]],
@@ -78,7 +77,7 @@ def repeat_findings(panel: Panel, repeats: Repeats, disagreement: Severity) -> l
 
 
 def _row(panel: Panel, at: int) -> str:
-    return f"{int(panel.raw.frame['row'].to_numpy()[at]):,} of {panel.file(at)}"
+    return f"{int(panel.row[at]):,} of {panel.file_name(at)}"
 
 
 def _changes(panel: Panel, earlier: int, later: int) -> str:
@@ -93,8 +92,9 @@ def hostile_symbols(panel: Panel) -> set[int]:
 
 
 def empty_symbols(panel: Panel) -> set[int]:
-    """Codes of symbols without a single whole row of prices."""
+    """Codes of symbols without a single whole row of prices, all of them empty: text in their place is told by row."""
     whole = np.logical_and.reduce([np.isfinite(panel.values(name)) for name in PRICES])
+    whole[[cell.position for cell in panel.raw.cells]] = True
     return _codes(panel) - set(np.unique(panel.code[panel.live & whole]).tolist())
 
 
@@ -153,8 +153,7 @@ def wrong_bar_size(panel: Panel, kept: Rows) -> str:
 
 def disorder_findings(panel: Panel) -> list[Finding]:
     """One finding a file whose rows are not in time order within their symbol; they are sorted."""
-    frame = panel.raw.frame
-    file, rows = frame["file"].to_numpy(), np.flatnonzero(panel.live & ~np.isnat(panel.placed.close))
+    file, rows = panel.file, np.flatnonzero(panel.live & ~np.isnat(panel.placed.close))
     order = rows[np.lexsort((rows, panel.code[rows], file[rows]))]
     same = (panel.code[order][1:] == panel.code[order][:-1]) & (file[order][1:] == file[order][:-1])
     back = np.flatnonzero(same & (panel.placed.close[order][1:] < panel.placed.close[order][:-1]))

@@ -29,6 +29,7 @@ DAY = np.timedelta64(1, "D")
 # Epoch units by magnitude: 1973 to 2255 in each; nothing real lies between the ranges.
 UNITS = {"s": (1e8, 9e9, 10**9), "ms": (1e11, 9e12, 10**6), "us": (1e14, 9e15, 10**3), "ns": (1e17, 9e18, 1)}
 _ZONE = re.compile(r"^(?P<body>.*\d:\d{2}.*?)\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d{2}:?\d{2})$")
+_ENDS_IN_ZONE = r"(?:[Zz]|UTC|GMT|[+-]\d{2}:?\d{2})$"
 _TIME = r"(?:[ T]+(?P<H>\d{1,2}):?(?P<M>\d{2})(?::?(?P<S>\d{2})(?P<frac>\.\d{1,9})?)?\s*(?P<half>[AaPp][Mm])?)?$"
 _YEAR_FIRST = re.compile(r"^(?P<y>\d{4})(?P<sep>[-/.]?)(?P<m>\d{1,2})(?P=sep)(?P<d>\d{1,2})" + _TIME)
 _YEAR_LAST = re.compile(r"^(?P<a>\d{1,2})(?P<sep>[-/.])(?P<b>\d{1,2})(?P=sep)(?P<y>\d{4}|\d{2})" + _TIME)
@@ -172,14 +173,24 @@ def _from_text(texts: pd.Series[Any], refuse: Refuse) -> _Parsed:
 
 def _split_zone(texts: pd.Series[Any]) -> tuple[pd.Series[Any], pd.Series[Any]]:
     """The text before an offset, and the offset in minutes east of UTC (missing where there is none)."""
-    if not texts.str.contains(r"(?:[Zz]|UTC|GMT|[+-]\d{2}:?\d{2})$").any():
+    first = _ZONE.match(texts.iloc[0])
+    suffix = first["zone"] if first else ""
+    if suffix and texts.str.endswith(suffix).all():
+        # One offset throughout, as in most files: no need to take a million stamps apart.
+        return texts.str[: -len(suffix)].str.rstrip(), pd.Series(
+            _minutes(pd.Series([suffix])).iloc[0], index=texts.index
+        )
+    if not texts.str.contains(_ENDS_IN_ZONE).any():
         return texts, pd.Series(np.nan, index=texts.index)
     parts = texts.str.extract(_ZONE)
-    zone = parts["zone"].str.upper().str.replace(":", "")
+    return parts["body"].fillna(texts), _minutes(parts["zone"])
+
+
+def _minutes(zones: pd.Series[Any]) -> pd.Series[Any]:
+    zone = zones.str.upper().str.replace(":", "")
     zone = zone.mask(zone.isin(["Z", "UTC", "GMT"]), "+0000")
     sign = zone.str[0].map({"+": 1.0, "-": -1.0})
-    minutes = sign * (zone.str[1:3].astype(float) * 60 + zone.str[3:5].astype(float))
-    return parts["body"].fillna(texts), minutes
+    return sign * (zone.str[1:3].astype(float) * 60 + zone.str[3:5].astype(float))
 
 
 def _walls(body: pd.Series[Any], refuse: Refuse) -> Times:

@@ -50,8 +50,9 @@ def read_table(source: str, file: SourceFile) -> Table:
     """Read one file. Raises BarsRefusedError if nothing in it can be used, SourceUnavailableError on I/O errors."""
     data = read_bytes(source, file)
     table = _parquet(source, file, data) if file.kind == "parquet" else _csv(source, file, data)
-    if not table.columns or not (len(table.rows) or table.ragged):
-        raise refuse_file(source, file.name, "no-rows", "a header and no rows")
+    if not table.columns or not len(table.rows):
+        row, detail = table.ragged[0] if table.ragged else (None, "a header and no rows")
+        raise refuse_file(source, file.name, "ragged-row" if table.ragged else "no-rows", detail, row)
     return table
 
 

@@ -179,6 +179,7 @@ REFUSED = [
     Case("34", "two files that disagree", _disagree, "files-disagree", ("row 8", "b.csv", "became 1", "a.csv")),
     Case("-", "weekly bars declared daily", _weekly, "bar-size", ("5 sessions apart",)),
     Case("-", "row cut off", _bytes("prices.csv", _text()[:-30]), "ragged-row", ("row 251",)),
+    Case("-", "no whole row", _bytes("p.csv", HEADER.encode() + b"\n2018-01-02,1\n"), "ragged-row", ("row 1",)),
     Case("-", "HTML instead of bars", _bytes("p.csv", b"<!DOCTYPE html><html>429</html>"), "not-a-table", ("html",)),
     Case("-", "starts declared as ends", lambda f: write(f / "p.csv", ["2018-01-02T15:00Z,1,2,1,2,3"],
          "open_time,open,high,low,close,volume"), "label-side", ("open_time",), {"bar": "1h"}),
