@@ -6,11 +6,13 @@ and escaped by the template. Every number is written with its full value in a ``
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -23,7 +25,8 @@ from tasks.report.svg import Picture
 
 MOST_FEATURES = 15
 MOST_SYMBOLS = 12
-_FOLD_CLIP = 0.2
+_FOLD_CLIP, _SKILL_FULL = 0.2, 0.1
+"""Where bars end: folds at a gain of 20 %, skill at the largest of the night's or 10 %; what is worse is cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +106,7 @@ def _board(facts: Facts) -> dict[str, Any]:
     scores = told.ranked(facts)
     names = words.metric_columns(scores)
     reference = told.best_baseline(facts)
-    widest = max((abs(score.skill) for score in scores if abs(score.skill) < 1), default=0.0) or 1.0
+    widest = max([_SKILL_FULL, *(score.skill for score in scores if math.isfinite(score.skill))])
     return {
         "names": [words.metric(name) for name in names],
         "ranking": words.metric(scores[0].metric) if scores else words.metric("score"),
@@ -175,18 +178,22 @@ def _forecast_drawings(night: Night, found: list[Forecasts]) -> list[Drawing]:
     lines = _legend(night)
     target, panel = night.facts.rows.target, len(night.facts.snapshot.symbols) > 1
     by_date = " Symbols are averaged by date." if panel else ""
-    ahead = Drawing(
-        "Who was ahead, and when",
+    if target.name == "direction":
+        return [_calibration(found, lines), _hits(night, found, lines, by_date)]
+    over_time = _volatility(night, found, lines, by_date) if target.name == "volatility" else _returns(found, lines)
+    if not all(np.isfinite(rows.rival).all() for rows in found):  # the leader is itself the best baseline
+        return [over_time]
+    return [over_time, _ahead(found, target.loss, lines, by_date)]
+
+
+def _ahead(
+    found: list[Forecasts], loss: Literal["mse", "log_loss"], lines: tuple[tuple[str, str], ...], by_date: str
+) -> Drawing:
+    caption = (
         "Running gain over the best baseline, as a share of its whole loss in the window: rising where it does "
-        f"better, and it ends at the skill on that window.{by_date}",
-        pictures.advantage(found, target.loss),
-        lines,
+        f"better, and it ends at the skill on that window.{by_date}"
     )
-    if target.name == "volatility":
-        return [_volatility(night, found, lines, by_date), ahead]
-    if target.name == "return":
-        return [_returns(found, lines), ahead]
-    return [_calibration(found, lines), _hits(night, found, lines, by_date)]
+    return Drawing("Who was ahead, and when", caption, pictures.advantage(found, loss), lines)
 
 
 def _legend(night: Night) -> tuple[tuple[str, str], ...]:

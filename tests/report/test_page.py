@@ -229,6 +229,16 @@ def test_a_leader_without_a_gated_fit_is_drawn_on_the_selection_window_alone() -
     assert "Gate window (never used to choose)" not in html
 
 
+@pytest.mark.parametrize("target", ["volatility", "return", "direction"])
+def test_a_baseline_that_leads_is_drawn_without_a_rival(target: TargetName) -> None:
+    made = nights.night(target)
+    html = render(dataclasses.replace(made, predictions=made.predictions[:1]))
+    assert "Forecast and outcome" in html
+    assert "Who was ahead" not in html
+    assert "best baseline)" not in html
+    assert "nan" not in "".join(re.findall(r' d="([^"]*)"', html))
+
+
 def test_prices_below_zero_are_drawn() -> None:
     made = nights.plain("direction")
     sunk = made.bars.assign(close=made.bars["close"] - made.bars["close"].median())
