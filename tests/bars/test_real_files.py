@@ -26,6 +26,7 @@ def _unzipped(archive: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_the_505_symbol_panel_is_read_and_checked_in_seconds(market_data: Path) -> None:
     source = market_data / "sp500_5yr" / "all_stocks_5yr.parquet"
     seconds, megabytes = _cost_in_a_process_of_its_own(source)
