@@ -1,7 +1,7 @@
 """The night as one HTML page that needs nothing else: no network, no script, light and dark, desk and phone.
 
 ``render`` is pure: the same night gives the same bytes. All text from outside is cleaned of control characters here
-and escaped by the template. Every number is written with its full value in a ``data`` element's ``value``.
+and escaped by the template. Scores, tests and times carry their full value in a ``data`` element.
 """
 
 from __future__ import annotations
@@ -9,48 +9,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
-import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from tasks.contracts import EngineResult, GateComparison, Score
 from tasks.report import facts as told
-from tasks.report import pictures, series, words
+from tasks.report import series, words
+from tasks.report.drawings import drawings
 from tasks.report.facts import Facts
-from tasks.report.series import Floats, Forecasts
-from tasks.report.svg import Picture
+from tasks.report.night import Night
 
 MOST_FEATURES = 15
 MOST_SYMBOLS = 12
 _FOLD_CLIP, _SKILL_FULL = 0.2, 0.1
 """Where bars end: folds at a gain of 20 %, skill at the largest of the night's or 10 %; what is worse is cut."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """A candidate's predictions, float64 (n,) aligned with the labels; NaN where there is none."""
-
-    candidate: str
-    role: Literal["leader", "baseline"]
-    search: Floats | None = None
-    gate: Floats | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Night:
-    """All that the page shows.
-
-    ``bars``: columns symbol, time, close. ``labels``: columns symbol, time, session, label, window, in the same row
-    order as each of ``predictions``' arrays.
-    """
-
-    facts: Facts
-    bars: pd.DataFrame
-    labels: pd.DataFrame
-    predictions: tuple[Predictions, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +33,6 @@ class Number:
 
     text: str
     value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A picture with its title, what to see in it, and the lines that its legend names."""
-
-    title: str
-    caption: str
-    picture: Picture
-    legend: tuple[tuple[str, str], ...] = ()
 
 
 def render(night: Night) -> str:
@@ -82,7 +46,7 @@ def render(night: Night) -> str:
     facts = night.facts
     return _environment().get_template("page.html.j2").render(
         facts=facts, told=told, leader=told.chosen(facts), reference=told.best_baseline(facts),
-        board=_board(facts), gate=_gate(facts), drawings=_drawings(night), windows=facts.rows.windows,
+        board=_board(facts), gate=_gate(facts), drawings=drawings(night), windows=facts.rows.windows,
         importance=_importance(facts), engines=[_engine(result) for result in facts.engines],
         stages=_timed(facts.seconds), engine_seconds=_timed(facts.engine_seconds), data=_data(facts),
         snippet=words.snippet(facts), settings=_settings(facts), link=_link(facts.run_url),
@@ -153,90 +117,6 @@ def _gate_row(item: GateComparison, alpha: float) -> dict[str, Any]:
         "p": Number(words.probability(item.p_value), item.p_value),
         "verdict": words.verdict(item, alpha),
     }
-
-
-def _drawings(night: Night) -> list[Drawing]:
-    found = [rows for rows in (_rows_of(night, "selection"), _rows_of(night, "gate")) if rows is not None]
-    drawn = _forecast_drawings(night, found) if found else []
-    times, price = series.price_line(night.bars)
-    picture = pictures.windows_over_price(times, price, night.facts.rows.windows)
-    symbols = night.facts.snapshot.symbols
-    over = words.clean(symbols[0], 60) if len(symbols) == 1 else f"an equal-weight index of {len(symbols)} symbols"
-    caption = f"Close of {over}. Stretches without colour belong to no window: lookback, purge, embargo."
-    return [*drawn, Drawing("The windows over the price", caption, picture)]
-
-
-def _rows_of(night: Night, window: Literal["selection", "gate"]) -> Forecasts | None:
-    arrays = {p.role: p.search if window == "selection" else p.gate for p in night.predictions}
-    leader = arrays.get("leader")
-    if leader is None:
-        leader = arrays.get("baseline")
-    return None if leader is None else series.in_window(night.labels, window, leader, arrays.get("baseline"))
-
-
-def _forecast_drawings(night: Night, found: list[Forecasts]) -> list[Drawing]:
-    lines = _legend(night)
-    target, panel = night.facts.rows.target, len(night.facts.snapshot.symbols) > 1
-    by_date = " Symbols are averaged by date." if panel else ""
-    if target.name == "direction":
-        return [_calibration(found, lines), _hits(night, found, lines, by_date)]
-    over_time = _volatility(night, found, lines, by_date) if target.name == "volatility" else _returns(found, lines)
-    if not all(np.isfinite(rows.rival).all() for rows in found):  # the leader is itself the best baseline
-        return [over_time]
-    return [over_time, _ahead(found, target.loss, lines, by_date)]
-
-
-def _ahead(
-    found: list[Forecasts], loss: Literal["mse", "log_loss"], lines: tuple[tuple[str, str], ...], by_date: str
-) -> Drawing:
-    caption = (
-        "Running gain over the best baseline, as a share of its whole loss in the window: rising where it does "
-        f"better, and it ends at the skill on that window.{by_date}"
-    )
-    return Drawing("Who was ahead, and when", caption, pictures.advantage(found, loss), lines)
-
-
-def _legend(night: Night) -> tuple[tuple[str, str], ...]:
-    roles = {item.role: words.clean(item.candidate, 60) for item in night.predictions}
-    lines = [("leader", roles["leader"])] if "leader" in roles else []
-    if "baseline" in roles:
-        lines.append(("rival", f"{roles['baseline']} (best baseline)"))
-    return tuple(lines)
-
-
-def _volatility(night: Night, found: list[Forecasts], lines: tuple[tuple[str, str], ...], by_date: str) -> Drawing:
-    a_year = series.bars_per_year(night.labels, night.facts.snapshot.calendar)
-    caption = (
-        f"Volatility in % a year: 100 · exp(forecast) · √{a_year:,.0f}. The leaderboard's losses are on the log scale."
-        f"{by_date}"
-    )
-    picture = pictures.volatility_over_time(found, a_year)
-    return Drawing("Forecast and outcome", caption, picture, (("outcome", "outcome"), *lines))
-
-
-def _returns(found: list[Forecasts], lines: tuple[tuple[str, str], ...]) -> Drawing:
-    caption = (
-        "Up to ten bins of equal size by forecast, each with two standard errors (too narrow where labels "
-        "overlap). On the dotted line forecasts would be right on average; a flat row of points says nothing."
-    )
-    return Drawing("Forecast and outcome", caption, pictures.return_bins(found), lines[:1])
-
-
-def _calibration(found: list[Forecasts], lines: tuple[tuple[str, str], ...]) -> Drawing:
-    caption = (
-        "Up to ten bins of equal size by forecast, each with two standard errors. On the dotted line probabilities "
-        "mean what they say; a base rate is a single point."
-    )
-    return Drawing("Forecast and outcome: calibration", caption, pictures.calibration(found), lines)
-
-
-def _hits(night: Night, found: list[Forecasts], lines: tuple[tuple[str, str], ...], by_date: str) -> Drawing:
-    usual = series.usual_direction(night.labels)
-    caption = (
-        f"Hits beyond always saying “{'up' if usual else 'down'}” (the usual direction in the training window), summed "
-        f"over time, as a share of all dates in the window.{by_date}"
-    )
-    return Drawing("Excess hit rate", caption, pictures.excess_hits(found, usual), lines)
 
 
 def _importance(facts: Facts) -> list[dict[str, Any]]:

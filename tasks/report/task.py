@@ -14,7 +14,8 @@ from tasks.contracts import Ref
 from tasks.errors import ConfigurationError
 from tasks.report import markdown
 from tasks.report.facts import Facts, Forecast
-from tasks.report.page import Night, Predictions, render
+from tasks.report.night import Night, Predictions
+from tasks.report.page import render
 from tasks.report.series import Floats
 from tasks.storage import home, read_parquet, write_text
 

@@ -27,7 +27,7 @@ from tasks.contracts import (
 )
 from tasks.problem import Problem
 from tasks.report.facts import Facts
-from tasks.report.page import Night, Predictions
+from tasks.report.night import Night, Predictions
 from tasks.report.series import Floats
 
 SPLIT: tuple[tuple[WindowName, float, float], ...] = (

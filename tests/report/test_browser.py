@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.report.page import Night, render
+from tasks.report.night import Night
+from tasks.report.page import render
 from tests.report import nights
 
 pytestmark = pytest.mark.needs_browser

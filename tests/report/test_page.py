@@ -12,7 +12,8 @@ import pytest
 
 from tasks.contracts import Decision, Leaderboard, TargetName, Window, to_json
 from tasks.report import words
-from tasks.report.page import Night, Predictions, render
+from tasks.report.night import Night, Predictions
+from tasks.report.page import render
 from tests.report import nights
 from tests.report.markup import Page
 
