@@ -48,7 +48,7 @@ def entry_evidence(entry: Entry) -> dict[str, Any]:
         evidence["gate"] = to_json(entry.evidence)
     if math.isfinite(entry.distance):
         evidence["distance_from_gated_fit"] = entry.distance
-    finite: dict[str, Any] = _without_nan(evidence)
+    finite: dict[str, Any] = without_nan(evidence)
     return finite
 
 
@@ -73,6 +73,15 @@ def entry_facts(entry: Entry, role: Role) -> dict[str, Any]:
 def recipe_digest(candidate: Candidate) -> str:
     """SHA-256 of a candidate's recipe: the same for the same recipe however often it is fitted."""
     return sha256_json(candidate.recipe)
+
+
+def without_nan(value: Any) -> Any:
+    """The document with null for every figure that does not exist: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {name: without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _manifest(night: Night, candidate: Candidate, columns: tuple[str, ...], facts: dict[str, Any]) -> Manifest:
@@ -106,12 +115,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: a figure that does not exist becomes null."""
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

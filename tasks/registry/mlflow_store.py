@@ -64,8 +64,13 @@ def open_store() -> Store:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING", "false")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations among MLflow's own imports
-        import mlflow  # noqa: PLC0415
+        warnings.simplefilter("ignore")  # deprecations between MLflow and SQLAlchemy, at import and at the first query
+        client = _client(uri)
+    return Store(client, uri)
+
+
+def _client(uri: str) -> MlflowClient:
+    import mlflow  # noqa: PLC0415
 
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -74,7 +79,7 @@ def open_store() -> Store:
         mlflow.set_registry_uri(uri)
         client = mlflow.MlflowClient()
         client.search_experiments(max_results=1)
-    return Store(client, uri)
+    return client
 
 
 def experiment(store: Store, name: str) -> str:
@@ -233,8 +238,9 @@ def _aliased(store: Store, name: str, alias: str) -> Any:
 @contextlib.contextmanager
 def _as_registry_error(what: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise RegistryError(f"{what}: {error}") from error

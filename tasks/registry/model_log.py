@@ -81,11 +81,13 @@ def _signature(snapshot: Snapshot) -> Any:
 @contextlib.contextmanager
 def _importable(package: Path) -> Iterator[None]:
     """MLflow runs the model script once when it logs; the package lies in a scratch folder that will be gone."""
+    before = list(sys.path)
     sys.path.insert(0, str(package.parent))
     try:
         yield
     finally:
-        sys.path.remove(str(package.parent))
+        # MLflow adds a scratch folder of its own and leaves it there.
+        sys.path[:] = [entry for entry in sys.path if entry in before]
         for loaded in [key for key in sys.modules if key.split(".")[0] == package.name]:
             del sys.modules[loaded]
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from tasks.contracts import Candidate, Ref, Rows, Score, Snapshot, to_json
 from tasks.errors import RegistryError
-from tasks.registry.bundle import entry_facts
+from tasks.registry.bundle import entry_facts, without_nan
 from tasks.registry.card import description, version_tags
 from tasks.registry.mlflow_store import Store, create_version, experiment, finish, log_values, new_run, set_champion
 from tasks.registry.mlflow_store import set_version_tags as tag
@@ -201,6 +201,6 @@ def _searched(night: Night, score: Score) -> dict[str, Any]:
     return {
         "role": "searched",
         "training_end": max(seen, default=""),
-        "evidence": {"selection": to_json(score)},
+        "evidence": without_nan({"selection": to_json(score)}),
         "notes": ("As the search fitted it; neither gated nor refitted.",),
     }

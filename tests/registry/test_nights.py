@@ -1,0 +1,231 @@
+"""A night in MLflow: what is logged, what is registered, and that the alias moves last or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.contracts import Candidate, GateComparison
+from tasks.contracts import Evidence as GateEvidence
+from tasks.errors import RegistryError
+from tasks.registry import mlflow_store, nights, parity
+from tasks.registry.card import description, outcome, version_tags
+from tasks.registry.mlflow_store import Store
+from tasks.registry.parity import Said, evaluated
+from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
+from tasks.storage import home, read_parquet, write_parquet
+from tests.registry.conftest import NAME, make_entry
+
+
+@pytest.fixture
+def logged(store: Store) -> LoggedNight:
+    """A night's parent run, without its candidates."""
+    experiment = mlflow_store.experiment(store, NAME)
+    run_id = mlflow_store.new_run(store, experiment, "night", {})
+    return LoggedNight(run_id=run_id, experiment_id=experiment, tracking_uri=store.tracking_uri, url="")
+
+
+def changed(candidate: Candidate, folder: Path, factor: float) -> Candidate:
+    """The candidate, as if it had been evaluated with other predictions."""
+    predictions = read_parquet(candidate.predictions) * factor
+    return replace(candidate, predictions=write_parquet(folder / "changed.parquet", predictions))
+
+
+def test_a_night_is_one_parent_a_child_a_candidate_and_three_models(store: Store, night: Night) -> None:
+    logged = nights.log_night(store, night)
+    runs = store.client.search_runs([logged.experiment_id])
+    children = {run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == logged.run_id}
+    assert set(children) == {f"ridge-{index}" for index in range(5)}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    first = children["ridge-0"].data
+    assert (first.metrics["mse"], first.metrics["rank"]) == (night.leaderboard.scores[0].score, 1.0)
+    assert "qlike" not in first.metrics, "a figure that does not exist is not logged"
+    assert json.loads(first.params["recipe.alpha"]) == 0.1
+    assert children["ridge-4"].data.tags["refused"] == "no prediction on 3 rows"
+    assert "rank" not in children["ridge-4"].data.metrics
+    assert [name for name, _ in logged.model_uris] == ["ridge-0", "ridge-1", "ridge-2"]
+    parent = store.client.get_run(logged.run_id).data
+    assert parent.params["snapshot_sha256"] == night.snapshot.sha256
+    assert parent.params["problem.horizon"] == "1"
+    assert "100 rows" in parent.params["window.train"]
+
+
+def test_artifacts_lie_below_the_state_folder(store: Store, night: Night, entry: Entry, logged: LoggedNight) -> None:
+    nights.register(store, night, logged, entry)
+    assert list((home() / "mlflow" / "artifacts").rglob("manifest.json"))
+    assert not Path("mlruns").exists()
+
+
+def test_promotion_is_last_and_history_tells_why(store: Store, night: Night, entry: Entry, logged: LoggedNight) -> None:
+    assert mlflow_store.champion(store, NAME) is None
+    registered = nights.register(store, night, logged, entry)
+    assert mlflow_store.champion(store, NAME) is None, "registering moves no alias"
+    worst = nights.verify_and_promote(store, registered, entry, night.snapshot, night.rows)
+    assert worst <= 1e-12
+    champion = mlflow_store.champion(store, NAME)
+    assert champion is not None
+    assert (champion.version, champion.candidate, champion.engine) == ("1", "ridge-0", "linear")
+    assert champion.gated_training_end == entry.gated_training_end
+    assert champion.gated_uri == registered.gated_uri
+
+    ref = nights.champion_predictions(champion, night.snapshot, home() / "champion.parquet")
+    gated = read_parquet(entry.gated.predictions)["prediction"]
+    pd.testing.assert_series_equal(read_parquet(ref)["prediction"], gated, rtol=1e-12)
+
+    challenger = nights.register(store, night, logged, replace(make_entry(night, "ridge-1")))
+    assert challenger.version == "2"
+    newest, first = mlflow_store.history(store, NAME)
+    assert (newest.aliases, newest.promoted, newest.outcome) == ((), "", "promoted")
+    assert (first.aliases, first.outcome) == (("champion",), "promoted")
+    assert first.promoted >= first.registered
+    assert first.reasons == ("better than every baseline at 0.05",)
+    assert mlflow_store.names(store) == (NAME,)
+
+
+def refused(store: Store, night: Night, entry: Entry, registered: Registered, message: str) -> None:
+    """The promotion fails with these words, no alias has moved, and the version says why."""
+    with pytest.raises(RegistryError, match=message):
+        nights.verify_and_promote(store, registered, entry, night.snapshot, night.rows)
+    assert mlflow_store.champion(store, NAME) is None
+    tags = store.client.get_model_version(NAME, registered.version).tags
+    assert tags["verified"].startswith("failed: ")
+    assert "promoted" not in tags
+
+
+def test_a_model_that_says_something_else_is_not_promoted(
+    store: Store, night: Night, entry: Entry, logged: LoggedNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = nights.register(store, night, logged, entry)
+    honest = [Said(uri="m", predictions=evaluated(fit.predictions), error="", seconds=0) for fit in fits(entry)]
+    monkeypatch.setattr(nights, "ask", lambda *_: honest)
+    off = replace(entry, gated=changed(entry.gated, tmp_path, 1 + 1e-9))
+    refused(store, night, off, registered, "it is not what was evaluated")
+    assert nights.verify_and_promote(store, registered, entry, night.snapshot, night.rows) == 0.0
+
+
+def fits(entry: Entry) -> tuple[Candidate, Candidate]:
+    return entry.shipped, entry.gated
+
+
+def test_models_damaged_or_half_uploaded_are_not_promoted(
+    store: Store, night: Night, entry: Entry, logged: LoggedNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = nights.register(store, night, logged, entry)
+    gated_id = registered.gated_uri.removeprefix("models:/")
+    for bundle in (home() / "mlflow" / "artifacts").rglob("bundle"):
+        if gated_id not in bundle.parts:
+            (bundle / "manifest.json").unlink()
+            continue
+        path = bundle / "model" / "model.json"
+        path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    said = parity.ask(registered.tracking_uri, [registered.model_uri, registered.gated_uri], night.snapshot)
+    monkeypatch.setattr(nights, "ask", lambda *_: said)
+    refused(store, night, entry, registered, "the model is incomplete")
+    whole = Said(uri="m", predictions=evaluated(entry.shipped.predictions), error="", seconds=0)
+    monkeypatch.setattr(nights, "ask", lambda *_: [whole, said[1]])
+    refused(store, night, entry, registered, r"model\.json: SHA-256")
+
+
+def test_a_killed_verification_moves_nothing(
+    store: Store, night: Night, entry: Entry, logged: LoggedNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = nights.register(store, night, logged, entry)
+    (tmp_path / "killed.py").write_text("import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(parity, "SCRIPT", tmp_path / "killed.py")
+    refused(store, night, entry, registered, "ended with -9")
+
+
+def test_a_failed_alias_leaves_no_promotion_noted(
+    store: Store, night: Night, entry: Entry, logged: LoggedNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = nights.register(store, night, logged, entry)
+
+    def fail(*_: object) -> None:
+        raise OSError("database is locked")
+
+    monkeypatch.setattr(store.client, "set_registered_model_alias", fail)
+    with pytest.raises(RegistryError, match="the alias cannot be moved to version 1: database is locked"):
+        mlflow_store.set_champion(store, registered)
+    assert "promoted" not in store.client.get_model_version(NAME, "1").tags
+
+
+def test_one_fit_is_logged_once_and_says_so(store: Store, night: Night, entry: Entry, logged: LoggedNight) -> None:
+    alone = replace(entry, shipped=entry.gated, shipped_training_end=entry.gated_training_end)
+    registered = nights.register(store, night, logged, alone)
+    assert len(list((home() / "mlflow" / "artifacts" / "models").iterdir())) == 1
+    version = store.client.get_model_version(NAME, registered.version)
+    assert version.tags["refit"] == "none"
+    assert "This is the gated fit itself" in str(version.description)
+
+
+def test_an_unknown_name_lists_those_that_exist(store: Store) -> None:
+    with pytest.raises(RegistryError, match="no registered model 'nothing'; there are: none"):
+        mlflow_store.history(store, "nothing")
+
+
+def test_a_champion_that_does_not_load_cannot_be_scored(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {item.name: "" for item in dataclasses.fields(ChampionInfo)}
+    lost = ChampionInfo(**{**fields, "name": NAME, "version": "9"})
+    for error in ("gone", ""):
+        answer = Said(uri="m", predictions=np.full(3, np.nan), error=error, seconds=0)
+        monkeypatch.setattr(nights, "ask", lambda *_, answer=answer: [answer])
+        with pytest.raises(RegistryError, match=f"version 9 cannot be scored: {error}"):
+            nights.champion_predictions(lost, night.snapshot, home() / "champion.parquet")
+
+
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    monkeypatch.setenv("NOCTURNE_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with pytest.raises(RegistryError, match=r"mlflow\.db: MLflow's store cannot be opened"):
+        mlflow_store.open_store()
+
+
+def test_tags_and_page_carry_decision_evidence_and_what_degraded(night: Night, entry: Entry) -> None:
+    comparison = GateComparison(
+        rival="lhar",
+        role="baseline",
+        rival_loss=0.21,
+        challenger_loss=0.2,
+        difference=0.01,
+        statistic=2.5,
+        p_value=0.007,
+        dates=504,
+        lag=1,
+    )
+    evidence = GateEvidence(
+        challenger="ridge-0",
+        challenger_engine="linear",
+        challenger_recipe_sha256="r",
+        best_baseline="lhar",
+        comparisons=(comparison,),
+        dates=504,
+        partial=("h2o failed",),
+    )
+    full = replace(entry, evidence=evidence)
+    tags = version_tags(night, full, "models:/m-1")
+    assert json.loads(tags["degraded"]) == ["h2o failed"]
+    assert json.loads(tags["reasons"]) == ["better than every baseline at 0.05"]
+    assert (tags["gate.mse"], tags["owner"], tags["refit"]) == ("0.2", "desk", "through_gate")
+    assert tags["training_end"] != tags["gated_training_end"]
+    page = description(night, full)
+    assert "| lhar | baseline | 0.21 | 0.2 | 0.007 | 504 |" in page
+    assert "It was not itself gated" in page
+    assert "- h2o failed" in page
+    assert f"models:/{NAME}@champion" in page
+    other = replace(entry.decision, promote="lhar", outcome="baseline")
+    assert outcome(replace(entry, decision=other)) == "kept"
+
+
+def test_metrics_that_are_not_finite_are_left_out(store: Store, logged: LoggedNight) -> None:
+    values = {"a": 1.0, "b": np.nan, "c": np.inf, **{f"m{index}": float(index) for index in range(250)}}
+    params = {f"p{index}": str(index) for index in range(250)}
+    mlflow_store.log_values(store, logged.run_id, params=params, metrics=values)
+    data = store.client.get_run(logged.run_id).data
+    assert len(data.metrics) == 251
+    assert len(data.params) == 250
