@@ -13,6 +13,7 @@ from tasks.errors import EngineError
 from tasks.registry.serving.model_folder import write_model
 
 CLIP = 8.0
+_LEAST_PENALTY = 1e-6  # classes that a line separates would ask for infinite coefficients
 Floats = npt.NDArray[np.float64]
 
 
@@ -31,7 +32,7 @@ class LinearModel:
     def predict(self, X: Floats) -> Floats:
         """float64 (n, columns) to float64 (n,)."""
         f = self.intercept + _clipped((X - self.center) / self.scale, self.clip) @ self.coefficients
-        return 1.0 / (1.0 + np.exp(-f)) if self.logistic else f
+        return _sigmoid(f) if self.logistic else f
 
     def write(self, folder: Path) -> None:
         """Write the serving folder."""
@@ -90,6 +91,11 @@ def fit(
     )
 
 
+def _sigmoid(f: Floats) -> Floats:
+    p: Floats = 0.5 * (1.0 + np.tanh(0.5 * f))  # does not overflow
+    return p
+
+
 def _clipped(Z: Floats, clip: float | None) -> Floats:
     return Z if clip is None else np.clip(Z, -clip, clip)
 
@@ -106,10 +112,10 @@ def _ridge(Z: Floats, y: Floats, penalty: float) -> tuple[float, Floats]:
 def _logistic(Z: Floats, y: Floats, penalty: float, steps: int = 100) -> tuple[float, Floats]:
     """Newton's method on the mean negative log likelihood plus penalty/2 · |coefficients|², halving where it rises."""
     A = np.column_stack([np.ones(len(y)), Z])
-    ridge = np.concatenate([[0.0], np.full(Z.shape[1], max(penalty, 1e-9))])
+    ridge = np.concatenate([[0.0], np.full(Z.shape[1], max(penalty, _LEAST_PENALTY))])
     w = np.zeros(A.shape[1])
     for _ in range(steps):
-        p = 1.0 / (1.0 + np.exp(-(A @ w)))
+        p = _sigmoid(A @ w)
         gradient = A.T @ (p - y) / len(y) + ridge * w
         if np.abs(gradient).max() < 1e-10:
             break

@@ -25,7 +25,13 @@ from tasks.errors import EngineError, EngineKilledError, NocturneError
 from tasks.search.child import FAILURE, RESULT, SCRATCH, SPAWNED
 from tasks.storage import PROJECT, read_json, write_json
 
-MODULES = {"baseline": "baselines", "linear": "linear", "h2o": "h2o_automl", "autokeras": "auto_keras"}
+MODULES = {
+    "baseline": "tasks.search.baselines",
+    "linear": "tasks.search.linear",
+    "h2o": "tasks.search.h2o_automl",
+    "autokeras": "tasks.search.auto_keras",
+}
+EXPLAINER = "tasks.search.importance"
 GRACE_SECONDS = 240.0
 LOG = "engine.log"
 _TAIL = 2000
@@ -94,11 +100,11 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def _spawn(request: EngineRequest, asked: Path, out: Path, stream: int) -> subprocess.Popen[bytes]:
-    name = "importance" if request.mode == "explain" else MODULES.get(request.engine)
+    name = EXPLAINER if request.mode == "explain" else MODULES.get(request.engine)
     if name is None:
         raise EngineError(f"there is no engine {request.engine!r}; there are {', '.join(MODULES)}")
     return subprocess.Popen(
-        [sys.executable, "-m", f"tasks.search.{name}", str(asked.resolve()), str(out.resolve())],
+        [sys.executable, "-m", name, str(asked.resolve()), str(out.resolve())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stream,

@@ -1,0 +1,122 @@
+"""The Prefect tasks of the search stage: one engine, one process, one verified result, computed once.
+
+An engine that fails gives a result with its error, so that the others' results stay; nothing of it is stored. A
+process that died under its engine (killed, out of memory) is tried once more, because that can help.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+
+from tasks.contracts import EngineRequest, EngineResult, FeatureMatrix, RefitJob, Rows, to_json
+from tasks.errors import EngineError, EngineKilledError
+from tasks.problem import Problem
+from tasks.search.process import EngineProgress, OnProgress, read_result, run
+from tasks.storage import StageStore, sha256_file
+
+CODE = ("tasks/search", "tasks/registry/serving", "tasks/contracts.py", "tasks/storage.py")
+RETRIES = 1
+log = logging.getLogger("nocturne.search")
+
+
+async def _a_retry_can_help(_task: Any, _run: Any, state: Any) -> bool:
+    found = await state.aresult(raise_on_failure=False)
+    return isinstance(found, EngineKilledError)
+
+
+_SETTINGS: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "retries": RETRIES,
+    "retry_delay_seconds": 5,
+    "retry_condition_fn": _a_retry_can_help,
+}
+
+
+@task(name="search", task_run_name="search-{engine}", **_SETTINGS)
+def search(problem: Problem, features: FeatureMatrix, rows: Rows, engine: str) -> EngineResult:
+    """What an engine finds within its budget: candidates, or the error that stopped it."""
+    return answered(_request(problem, features, rows, engine, mode="search"))
+
+
+@task(name="refit", task_run_name="refit-{engine}", **_SETTINGS)
+def refit(
+    problem: Problem, features: FeatureMatrix, rows: Rows, engine: str, jobs: tuple[RefitJob, ...]
+) -> EngineResult:
+    """An engine's recipes fitted again, one candidate a job and in their order, or the error that stopped it."""
+    return answered(_request(problem, features, rows, engine, mode="refit", jobs=jobs))
+
+
+@task(name="explain", task_run_name="explain-{engine}", **_SETTINGS)
+def explain(problem: Problem, features: FeatureMatrix, rows: Rows, engine: str, model: str) -> EngineResult:
+    """The permutation importance of a model folder on the selection rows."""
+    return answered(_request(problem, features, rows, engine, mode="explain", explain=model))
+
+
+def answered(request: EngineRequest) -> EngineResult:
+    """The stored answer to a request, or a new one; only an answer without an error is stored.
+
+    Raises EngineKilledError while a retry is left that could help.
+    """
+    store, stage = StageStore(), f"{request.mode}-{request.engine}"
+    key = store.key(stage, _inputs(request), CODE)
+    if (folder := store.get(stage, key)) is not None:
+        log.info("%s: reused", stage)
+        return read_result(folder)
+    try:
+        with store.put(stage, key) as staging:
+            run(request, staging, _progress_artifact(request))
+    except EngineError as error:
+        if isinstance(error, EngineKilledError) and _attempt() <= RETRIES:
+            raise
+        log.warning("%s: %s", stage, error)
+        return EngineResult(engine=request.engine, error=str(error), reproducible=False)
+    return read_result(store.folder(stage, key))
+
+
+def _request(problem: Problem, features: FeatureMatrix, rows: Rows, engine: str, **asked: Any) -> EngineRequest:
+    return EngineRequest(
+        engine=engine, features=features, rows=rows, budget=problem.budget(engine), seed=problem.seed, **asked
+    )
+
+
+def _inputs(request: EngineRequest) -> dict[str, Any]:
+    """Everything that the answer depends on, by value: no paths."""
+    return {
+        "features": request.features.ref.sha256,
+        "rows": request.rows.ref.sha256,
+        "target": to_json(request.rows.target),
+        "budget": to_json(request.budget),
+        "seed": request.seed,
+        "mode": request.mode,
+        "jobs": to_json(request.jobs),
+        "explain": sha256_file(Path(request.explain) / "model.json") if request.explain else "",
+    }
+
+
+def _attempt() -> int:
+    """Which attempt this is, from 1; outside a task run there is no other, so it counts as the last."""
+    context = TaskRunContext.get()
+    return context.task_run.run_count if context else RETRIES + 1
+
+
+def _progress_artifact(request: EngineRequest) -> OnProgress | None:
+    """Shows progress in the Prefect UI; None outside a task run."""
+    if TaskRunContext.get() is None:
+        return None
+    made = create_progress_artifact(0.0, key=f"{request.mode}-{request.engine}", description="models done")
+    artifact = made if isinstance(made, UUID) else None
+
+    def update(progress: EngineProgress) -> None:
+        share = 100.0 * progress.done / max(progress.allowed, 1)
+        if artifact is not None:
+            update_progress_artifact(artifact, progress=min(share, 100.0), description=progress.message)
+
+    return update
