@@ -6,10 +6,13 @@ against its middle, a stop its distance in average true ranges.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .feature import MAX_LOOKBACK, Feature, ema, wilder
-from .series import Array, Parameters, Series, by_range, log_ratio, per_price, position
+from .series import Array, Parameters, Series, by_range, log_ratio, per_price, ratio
+from .windows import window_deviation, window_mean
 
 CLOSE = ("close",)
 RANGE = ("high", "low", "close")
@@ -75,17 +78,55 @@ def _band(
     def edge(s: Series, output: int) -> Array:
         return s.ta(function, *inputs, output=output, **settings)
 
-    def width(s: Series) -> Array:
-        return per_price(edge(s, 0) - edge(s, 2), edge(s, 1), s["close"])
+    def place(s: Series) -> Array:
+        return _position(s, s["close"], edge(s, 2), edge(s, 0))
 
-    shared: Parameters = {"lookback": lookback, "functions": (function,), "parameters": settings}
-    name = f"{function.lower()}_{period}"
-    reads = tuple(dict.fromkeys((*inputs, "close")))
+    def width(s: Series) -> Array:
+        return ratio(edge(s, 0) - edge(s, 2), edge(s, 1))
+
+    return _pair(function, settings, lookback, tuple(dict.fromkeys((*inputs, "close"))), title, place, width)
+
+
+def _bollinger(period: int) -> tuple[Feature, Feature]:
+    """As BBANDS, but each window by itself: where prices hardly move, rounding in running sums of squares shows."""
+
+    def deviation(s: Series) -> Array:
+        return s.once(("deviation", period), lambda: window_deviation(s["close"], period))
+
+    def place(s: Series) -> Array:
+        lower = window_mean(s["close"], period) - 2.0 * deviation(s)
+        return _position(s, s["close"], lower, lower + 4.0 * deviation(s))
+
+    def width(s: Series) -> Array:
+        return ratio(4.0 * deviation(s), window_mean(s["close"], period))
+
+    settings: Parameters = {"timeperiod": period, "nbdevup": 2.0, "nbdevdn": 2.0}
+    return _pair("BBANDS", settings, period, CLOSE, f"Bollinger band of {period} bars", place, width)
+
+
+def _position(s: Series, close: Array, lower: Array, upper: Array) -> Array:
+    return per_price(close - lower, upper - lower, s["close"])
+
+
+def _pair(
+    function: str,
+    settings: Parameters,
+    lookback: int,
+    inputs: tuple[str, ...],
+    title: str,
+    *computes: Callable[[Series], Array],
+) -> tuple[Feature, Feature]:
+    shared: Parameters = {
+        "lookback": lookback,
+        "inputs": inputs,
+        "functions": () if function == "BBANDS" else (function,),
+        "parameters": settings,
+    }
+    name = f"{function.lower()}_{settings['timeperiod']}"
     return (
         Feature(
             name=f"{name}_position",
-            compute=lambda s: position(s, edge(s, 2), edge(s, 0)),
-            inputs=reads,
+            compute=computes[0],
             unit="share of the band",
             description=f"Position of the close in the {title}; 0 where the band has no width.",
             formula="(close - lower) / (upper - lower)",
@@ -93,8 +134,7 @@ def _band(
         ),
         Feature(
             name=f"{name}_width",
-            compute=width,
-            inputs=reads,
+            compute=computes[1],
             unit="ratio",
             description=f"Width of the {title}.",
             formula="(upper - lower) / middle",
@@ -159,8 +199,8 @@ FEATURES: tuple[Feature, ...] = (
     _adaptive("fama", 1, "following MESA adaptive average"),
     *(_volume_weighted("vwma", "close", n, "volume-weighted average") for n in (20, 50)),
     _volume_weighted("vwap", "typical", 20, "volume-weighted average price"),
-    *_band("BBANDS", 20, 20, CLOSE, "Bollinger band of 20 bars", nbdevup=2.0, nbdevdn=2.0),
-    *_band("BBANDS", 50, 50, CLOSE, "Bollinger band of 50 bars", nbdevup=2.0, nbdevdn=2.0),
+    *_bollinger(20),
+    *_bollinger(50),
     *_band("ACCBANDS", 20, 20, RANGE, "acceleration band of 20 bars"),
     *_band("DONCHIAN", 20, 20, ("high", "low"), "Donchian channel of 20 bars"),
     *_band("DONCHIAN", 55, 55, ("high", "low"), "Donchian channel of 55 bars"),

@@ -142,31 +142,9 @@ def log_ratio(numerator: Array, denominator: Array) -> Array:
     return np.log(quotient, out=quotient)
 
 
-def window_mean(values: Array, bars: int) -> Array:
-    """Mean of each window by itself, for values that differ by so much that a running sum would lose the small ones.
-
-    Windows that are not full within their symbol are means of nothing in particular.
-    """
-    out = np.full_like(values, np.nan)
-    if bars <= len(values):
-        out[bars - 1 :] = np.lib.stride_tricks.sliding_window_view(values, bars).mean(axis=1)
-    return out
-
-
 def by_range(s: Series, values: Array) -> Array:
     """A price difference in units of the average true range of 20 bars (a plain mean: its memory ends)."""
     return per_price(values, s["average_range"], s["close"])
-
-
-def position(s: Series, lower: Array, upper: Array) -> Array:
-    """Where the close stands in a band: 0 at the lower edge, 1 at the upper; 0 where the band has no width."""
-    return per_price(s["close"] - lower, upper - lower, s["close"])
-
-
-def flat_as_zero(s: Series, values: Array, bars: int) -> Array:
-    """``values`` with 0 where high and low did not move at all within the last ``bars`` bars."""
-    flat = s.ta("MAX", "high", timeperiod=bars) == s.ta("MIN", "low", timeperiod=bars)
-    return np.where(flat, 0.0, values)
 
 
 def _on_grid(name: str) -> Derived:

@@ -9,6 +9,7 @@ import numpy as np
 from .feature import Feature
 from .momentum import _per_close, oscillator
 from .series import DERIVED, Array, Series, by_range, log_ratio, per_price
+from .windows import window_correlation
 
 CLOSE = ("close",)
 Reading = Callable[[Series, int], Array]
@@ -44,13 +45,12 @@ def _line(name: str, function: str, bars: int, title: str) -> Feature:
 def _correlation(name: str, pair: tuple[str, str], bars: int, inputs: tuple[str, ...], title: str) -> Feature:
     return Feature(
         name=f"{name}_{bars}",
-        compute=lambda s: s.ta("CORREL", *pair, timeperiod=bars),
+        compute=lambda s: window_correlation(s[pair[0]], s[pair[1]], bars),
         lookback=bars + 2,
         inputs=inputs,
         unit="correlation",
         description=f"Correlation of {title} over {bars} bars; 0 where one of them is constant.",
-        formula=f"CORREL({', '.join(pair)})",
-        functions=("CORREL",),
+        formula=f"Pearson's correlation of {' and '.join(pair)}",
         parameters={"timeperiod": bars},
     )
 
@@ -142,7 +142,6 @@ FEATURES: tuple[Feature, ...] = (
     ),
     oscillator("avgdev_20", "AVGDEV", CLOSE, 20, "Mean absolute deviation.", scaling=_per_close, timeperiod=20),
     *(_spread(n) for n in (10, 20)),
-    oscillator("beta_high_low_22", "BETA", ("high", "low"), 23, "Changes of highs on lows.", timeperiod=22),
     *(
         _correlation("autocorrelation", ("log_return", "earlier_return"), n, CLOSE, "returns with the ones before")
         for n in (22, 66)

@@ -16,7 +16,8 @@ from itertools import accumulate
 import numpy as np
 
 from .feature import Feature, recursive
-from .series import DERIVED, PRICES, Array, Series, log_ratio, ratio, window_mean
+from .series import DERIVED, PRICES, Array, Series, log_ratio, ratio
+from .windows import window_mean
 
 PARKINSON = 1.0 / (4.0 * math.log(2.0))
 TINY_RANGE = 1e-8
@@ -70,11 +71,7 @@ def _floored_half_log(s: Series, variance: Array) -> Array:
 
 
 def _mean(s: Series, name: str, bars: int) -> Array:
-    if bars == 1:
-        return s[name]
-    if name == "falling_variance":  # one tick's variance beside a crash's
-        return window_mean(s[name], bars)
-    return s.ta("SMA", name, timeperiod=bars)
+    return s.once(("mean", name, bars), lambda: window_mean(s[name], bars))
 
 
 def _har(bars: int) -> Feature:
@@ -86,8 +83,7 @@ def _har(bars: int) -> Feature:
         unit="log volatility per bar",
         description=f"Range volatility of the last {bars} bars (HAR term).",
         formula="1/2 ln mean(ln^2(high/low) / (4 ln 2)), each range floored at one tick; Parkinson 1980, Corsi 2009",
-        functions=() if bars == 1 else ("SMA",),
-        parameters={"timeperiod": bars},
+        parameters={"bars": bars},
     )
 
 
@@ -168,8 +164,7 @@ def _estimator(
         unit="log volatility per bar",
         description=f"{description} over {bars} bars.",
         formula=f"1/2 ln of the plain mean of {formula}, floored at one tick",
-        functions=() if series == "falling_variance" else ("SMA",),
-        parameters={"timeperiod": bars},
+        parameters={"bars": bars},
     )
 
 
@@ -228,8 +223,7 @@ def _downside_share(bars: int) -> Feature:
         unit="share 0..1",
         description=f"Share of falling bars in the range variance of {bars} bars.",
         formula="mean of Parkinson's variance over bars that closed lower / over all; Patton and Sheppard 2015",
-        functions=("SMA",),
-        parameters={"timeperiod": bars},
+        parameters={"bars": bars},
     )
 
 
