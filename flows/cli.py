@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -161,11 +160,11 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say what the data checks find in a source: rule, symbol, time, value. Exit code 3 if it would be refused."""
-    from tasks.bars.check import inspect
     from tasks.bars.describe import from_options
+    from tasks.bars.inspection import inspect
 
     described = from_options(source, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
-    document = inspect(described, datetime.now(UTC))
+    document = inspect(described)
     _show(as_json, {"source": source, **document}, _render_check)
     if not document["accepted"]:
         raise typer.Exit(3)
@@ -209,15 +208,14 @@ def features(
 ) -> None:
     """Write the feature matrix of a source: one row a bar, one column a feature, NaN inside a column's lookback."""
     from tasks.bars.describe import from_options
+    from tasks.bars.facts import has_volume, true_opens
     from tasks.bars.ingest import read_accepted
     from tasks.features.table import feature_table
     from tasks.storage import write_parquet
 
     described = from_options(source, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
-    accepted = read_accepted(described)
-    table = feature_table(
-        accepted.frame, has_volume=accepted.has_volume, true_opens=accepted.true_opens, tick=tick, bar=bar
-    )
+    bars = read_accepted(described).frame
+    table = feature_table(bars, has_volume=has_volume(bars), true_opens=true_opens(bars), tick=tick, bar=bar)
     ref = write_parquet(out.absolute(), table.frame)
     document = {
         "path": ref.path,

@@ -121,7 +121,7 @@ def _refit(
     jobs = _jobs(problem, board, results)
     leader = next(c for result in results for c in result.candidates if c.name == board.scores[0].candidate)
     running = [refit.submit(problem, features, rows, engine, mine) for engine, mine in jobs.items()]
-    explained = explain.submit(problem, features, rows, leader.model)
+    explained = explain.submit(problem, features, rows, leader.engine, leader.model)
     refitted = tuple(future.result() for future in running)
     fits = Fits.of((job, fit) for mine, done in zip(jobs.values(), refitted, strict=True)
                    for job, fit in zip(mine, done.candidates, strict=True))  # fmt: skip

@@ -7,6 +7,7 @@ loopback, all state below the state folder.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from tasks.storage import home
 
@@ -17,6 +18,9 @@ DEFAULTS = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "nocturne",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # The terminal shows this project's own progress; Prefect's records still reach its server.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "KERAS_BACKEND": "jax",
@@ -31,11 +35,12 @@ EPHEMERAL = {
 }
 
 
-def apply(console_level: str = "WARNING") -> None:
+def apply() -> None:
     """Set the defaults that the environment leaves open. Must run before prefect or mlflow is imported."""
-    wanted = {**DEFAULTS, "PREFECT_HOME": str(home() / "prefect"), "PREFECT_LOGGING_LEVEL": console_level}
+    wanted = {**DEFAULTS, "PREFECT_HOME": str(home() / "prefect")}
     if not os.environ.get("PREFECT_API_URL"):
         wanted |= EPHEMERAL
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     os.environ["NOCTURNE_HOME"] = str(home())
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect does not make its parents

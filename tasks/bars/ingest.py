@@ -34,6 +34,11 @@ def ingest_source(description: SourceDescription, now: pd.Timestamp) -> Snapshot
     return freeze(_with_history_warnings(checked, appended), description)
 
 
+def read_accepted(description: SourceDescription) -> CheckedBars:
+    """What the checks accept of a source now; nothing is stored. Raises as ``check_bars`` does."""
+    return check_bars(read_source(description), description, pd.Timestamp.now("UTC"))
+
+
 def _append(checked: CheckedBars, description: SourceDescription, now: pd.Timestamp) -> Appended:
     store = BarStore(description)
     if checked.superseded is not None:

@@ -13,7 +13,7 @@ from tasks.bars.refusal import BarsRefusedError
 from tasks.contracts import Finding, to_json
 
 
-def inspect(description: SourceDescription, now: pd.Timestamp) -> dict[str, Any]:
+def inspect(description: SourceDescription, now: pd.Timestamp | None = None) -> dict[str, Any]:
     """What the checks find, for people and scripts: rows, symbols, accepted, findings, quarantined.
 
     Bad data is reported, never raised; ``accepted`` is 0 if the source is refused. Raises ConfigurationError and
@@ -23,7 +23,7 @@ def inspect(description: SourceDescription, now: pd.Timestamp) -> dict[str, Any]
     try:
         raw = read_source(description)
         rows, symbols = len(raw.frame) + len(raw.ragged), len(raw.symbols)
-        checked = check_bars(raw, description, now)
+        checked = check_bars(raw, description, pd.Timestamp.now("UTC") if now is None else now)
     except BarsRefusedError as error:
         return _report(rows, symbols, 0, error.findings, ())
     return _report(rows, symbols, len(checked.frame), checked.findings, checked.quarantined)
