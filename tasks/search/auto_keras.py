@@ -21,6 +21,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,7 @@ class AutoKerasEngine:
         self._budget = EngineBudget(models=1, seconds=1)
         self._seed = 1
         self._scratch = Path()
+        self._space: Any = None
 
     def start(self, budget: EngineBudget, seed: int, scratch: Path) -> None:
         """Import keras on JAX. Raises ConfigurationError for another backend, seed 0 or a budget without epochs."""
@@ -85,7 +87,7 @@ class AutoKerasEngine:
             raise ConfigurationError(f"seed must be at least 1, got {seed}: AutoKeras ignores a seed of 0")
         if budget.epochs < 1 or budget.models < 1:
             raise ConfigurationError(f"AutoKeras needs at least one trial and one epoch a trial, got {budget}")
-        use_jax(budget.threads)
+        self._space = use_jax(budget.threads)
         self._budget, self._seed, self._scratch = budget, seed, scratch
 
     def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
@@ -99,8 +101,7 @@ class AutoKerasEngine:
         progress(
             len(tuner.oracle.trials), self._budget.models, float(trials[0].score), "exporting the leading networks"
         )
-        leading = (self._trained(data.target, train, watched, tuner, trial) for trial in trials[:LEADING])
-        return [export(data, item, out / item.name, watched.rows) for item in leading]
+        return self._leading(data, train, watched, tuner, out)
 
     def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
         """Fit a recipe on the job's rows for exactly its epochs, scaled by those rows.
@@ -110,7 +111,7 @@ class AutoKerasEngine:
         began = time.perf_counter()
         _require_recipe(job.recipe, data.target)
         rows = fit_fold(data, data.job_rows(job.rows), job.recipe["columns"])
-        network = train_network(job.recipe, rows)
+        network = train_network(self._space, job.recipe, rows)
         seconds = time.perf_counter() - began
         done = Trained(name=job.name, recipe=job.recipe, network=network, scaling=rows.scaling, seconds=seconds)
         return export(data, done, out / "model", rows.rows)
@@ -119,11 +120,9 @@ class AutoKerasEngine:
         """Nothing to end: keras and JAX live in this process."""
 
     def _run_trials(self, data: TrainingData, train: Fold, watched: Fold, deadline: float, progress: Progress) -> Tuner:
-        from tasks.search import keras_space  # noqa: PLC0415 - it imports keras, whose backend must be chosen first
-
         allowed = self._budget.models
         progress(0, allowed, None, "trying the first network")
-        auto = keras_space.auto_model(
+        auto = self._space.auto_model(
             data.target.kind,
             data.columns,
             batch_rows=batch_rows(len(train.rows)),
@@ -139,7 +138,7 @@ class AutoKerasEngine:
                 train.y,
                 batch_size=batch_rows(len(train.rows)),
                 epochs=self._budget.epochs,
-                callbacks=[keras_space.early_stopping()],
+                callbacks=[self._space.early_stopping()],
                 validation_data=(watched.x, watched.y),
                 validation_batch_size=_EVALUATION_ROWS,
                 verbose=0,
@@ -152,6 +151,23 @@ class AutoKerasEngine:
         tuner: Tuner = auto.tuner
         return tuner
 
+    def _leading(self, data: TrainingData, train: Fold, watched: Fold, tuner: Tuner, out: Path) -> list[Fitted]:
+        """The first trials that can be rebuilt, exported and served; one that cannot makes room for the next."""
+        found: list[Fitted] = []
+        trials = tuner.completed()
+        for trial in trials:
+            try:
+                trained = self._trained(data.target, train, watched, tuner, trial)
+                found.append(export(data, trained, out / trained.name, watched.rows))
+            except EngineError as error:
+                log.warning("%s", error)
+                self.notes.append(str(error))
+            if len(found) == LEADING:
+                break
+        if not found:
+            raise EngineError(f"none of the {len(trials)} completed trials could be exported: {self.notes[-1]}")
+        return found
+
     def _note_outcome(self, tuner: Tuner, completed: int) -> None:
         tried, allowed = len(tuner.oracle.trials), self._budget.models
         if completed < tried:
@@ -160,8 +176,6 @@ class AutoKerasEngine:
             self.notes.append(f"AutoKeras met its limit of {self._budget.seconds} s in trial {tried} of {allowed}")
 
     def _trained(self, target: Target, train: Fold, watched: Fold, tuner: Tuner, trial: Any) -> Trained:
-        from tasks.search import keras_space  # noqa: PLC0415
-
         recipe = {
             "engine": self.name,
             "kind": target.kind,
@@ -173,7 +187,7 @@ class AutoKerasEngine:
             "seed": tuner.seed_of(trial.trial_id),
         }
         weights = tuner.load_model(trial).get_weights()
-        network = keras_space.network(recipe, len(train.rows))
+        network = self._space.network(recipe, len(train.rows))
         network.set_weights(weights)
         _require_score(loss(target, network, watched), trial)
         return Trained(
@@ -186,25 +200,23 @@ class AutoKerasEngine:
         )
 
 
-def use_jax(threads: int) -> None:
-    """Import keras on JAX and the CPU, with at most so many threads where JAX was not imported before.
+def use_jax(threads: int) -> ModuleType:
+    """The search space (module ``keras_space``), keras on JAX and the CPU; ``threads`` count if JAX comes in with it.
 
     Raises ConfigurationError if keras already runs on another backend.
     """
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("NPROC", str(threads))
-    import keras  # noqa: PLC0415
+    from tasks.search import keras_space  # noqa: PLC0415 - it imports keras, whose backend must be chosen first
 
-    if keras.backend.backend() != "jax":
-        raise ConfigurationError(
-            f"keras runs on {keras.backend.backend()}: set KERAS_BACKEND=jax before it is imported"
-        )
-    from tasks.search import keras_space  # noqa: F401, PLC0415
-
-    # Every trial collects garbage several times; a million objects of imported modules need not be looked at again.
+    backend = keras_space.backend()
+    if backend != "jax":
+        raise ConfigurationError(f"keras runs on {backend}: set KERAS_BACKEND=jax before it is imported")
+    # Every trial collects garbage several times; the objects of imported modules need not be looked at each time.
     gc.collect()
     gc.freeze()
+    return keras_space
 
 
 def batch_rows(rows: int) -> int:
@@ -232,11 +244,9 @@ def fold(data: TrainingData, rows: Rows, columns: list[str] | tuple[str, ...], s
     return Fold(rows=rows, scaling=scaling, x=x, y=y)
 
 
-def train_network(recipe: dict[str, Any], rows: Fold) -> Any:
+def train_network(space: Any, recipe: dict[str, Any], rows: Fold) -> Any:
     """The network of a recipe, trained on these rows for the recipe's epochs with nothing held out."""
-    from tasks.search import keras_space  # noqa: PLC0415
-
-    network = keras_space.network(recipe, len(rows.rows))
+    network = space.network(recipe, len(rows.rows))
     network.fit(rows.x, rows.y, batch_size=recipe["batch_size"], epochs=recipe["epochs"], verbose=0)
     return network
 

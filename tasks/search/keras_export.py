@@ -28,7 +28,10 @@ def write_graph(network: Any, inputs: Any, path: Path) -> None:
     import_jax_plugins()
     network([inputs])  # only a network that was called can be exported
     path.parent.mkdir(parents=True, exist_ok=True)
-    network.export(str(path), format="onnx", verbose=False)
+    try:
+        network.export(str(path), format="onnx", verbose=False)
+    except Exception as error:  # the exporter's boundary: it raises of every kind for what it cannot express
+        raise EngineError(f"{path.parent.name}: cannot be exported to ONNX: {error}") from error
 
 
 def write_folder(network: Any, scaling: FoldScaling, columns: Sequence[str], output: str, folder: Path) -> None:
@@ -53,7 +56,11 @@ def write_folder(network: Any, scaling: FoldScaling, columns: Sequence[str], out
 
 def require_same(folder: Path, X: Floats, native: Floats, tolerance: float) -> None:
     """Raise EngineError unless what serves the folder gives ``native`` (n,) for ``X`` (n, features), to a tolerance."""
-    worst = float(np.max(np.abs(load_scorer(folder).predict(X) - native), initial=0.0))
+    try:
+        served = load_scorer(folder).predict(X)
+    except Exception as error:  # onnxruntime's boundary: it has exceptions of its own, also for a single operation
+        raise EngineError(f"{folder.name}: the exported network cannot be served: {error}") from error
+    worst = float(np.max(np.abs(served - native), initial=0.0))
     if not worst <= tolerance:
         raise EngineError(
             f"{folder.name}: the exported network differs from keras by {worst:.3g} (allowed {tolerance:.3g}): refused"

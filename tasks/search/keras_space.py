@@ -225,6 +225,11 @@ def network(recipe: Mapping[str, Any], rows: int) -> Any:
     return built
 
 
+def backend() -> str:
+    """What keras computes with."""
+    return str(keras.backend.backend())
+
+
 def early_stopping() -> Any:
     """Stops a trial that no longer improves. As it is among the callbacks, AutoKeras leaves out its final fit."""
     return keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE)
