@@ -111,12 +111,21 @@ def _night(problem: Any, mark: str) -> dict[str, Any]:
     from flows import progress, unchanged
     from tasks.report.document import document as as_document
 
+    clock = progress.StageClock()
     with progress.shown(err):
-        with progress.StageClock().stage("start"):
-            from flows.nightly import nightly
+        with clock.stage("start"):
+            from flows.nightly import nightly  # imports Prefect
         document = as_document(nightly(problem))
+    document["seconds"] = _whole(clock, document["seconds"])
     unchanged.record(problem, mark, document, partial=bool(document["partial"]))
     return document
+
+
+def _whole(clock: Any, stages: dict[str, float]) -> dict[str, float]:
+    """Wall seconds by stage, with what no stage counts (Prefect's server, its start and end) under its own name."""
+    start = clock.seconds["start"]
+    rest = clock.elapsed() - start - sum(stages.values())
+    return {name: round(value, 2) for name, value in {"start": start, "prefect": rest, **stages}.items()}
 
 
 def _render_night(document: dict[str, Any]) -> None:

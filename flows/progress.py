@@ -18,6 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+SECONDS_BETWEEN_LINES = 3.0
 log = logging.getLogger("nocturne.progress")
 
 
@@ -48,19 +49,29 @@ class StageClock:
 
 
 class PlainView(logging.Handler):
-    """One line an event, for logs and pipes."""
+    """One line an event, for logs and pipes; an engine's own progress at most once in a few seconds."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
         self.console = console
         self.begun = time.monotonic()
+        self.said: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a progress record or a warning as one line."""
         line = _line(record)
-        if line:
+        if line and not self._too_soon(record):
             seconds = time.monotonic() - self.begun
             self.console.print(f"[{seconds:6.1f} s] {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def _too_soon(self, record: logging.LogRecord) -> bool:
+        if hasattr(record, "state") or not hasattr(record, "stage"):
+            return False
+        stage, now = str(record.stage), time.monotonic()
+        if now - self.said.get(stage, 0.0) < SECONDS_BETWEEN_LINES:
+            return True
+        self.said[stage] = now
+        return False
 
 
 class LiveView(logging.Handler):
@@ -120,14 +131,13 @@ def _line(record: logging.LogRecord) -> str:
     stage = getattr(record, "stage", "")
     if stage:
         return f"{stage}: {_status(record)}"
-    return f"warning: {record.getMessage()}" if record.levelno >= logging.WARNING else ""
+    if record.levelno >= logging.WARNING:
+        return f"warning: {record.getMessage()}"
+    return record.getMessage() if "reused" in record.getMessage() else ""
 
 
 def _status(record: logging.LogRecord) -> str:
-    parts = [record.getMessage()]
-    budget, best = getattr(record, "budget", None), getattr(record, "best", None)
-    if budget:
-        parts.append(f"{getattr(record, 'elapsed', 0):.0f} of at most {budget:.0f} s")
-    if best is not None:
-        parts.append(f"best so far {best:.5g}")
-    return ", ".join(parts)
+    """An engine's message with its budget; the engine's name already stands before it."""
+    message = record.getMessage().removeprefix(f"{getattr(record, 'stage', '')}: ")
+    budget = getattr(record, "budget", None)
+    return f"{message}, {getattr(record, 'elapsed', 0):.0f} of at most {budget:.0f} s" if budget else message
