@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .feature import Feature
-from .series import DERIVED, Array, Series, log_ratio
+from .series import Array, Series, log_ratio
 
 CONVERSION, BASE_LINE, LEADING, DISPLACED = 9, 26, 52, 26
 RANGE = ("high", "low")
@@ -20,26 +20,27 @@ def _midpoint(s: Series, bars: int) -> Array:
     return s.ta("MIDPRICE", *RANGE, timeperiod=bars)
 
 
-def _span_a(s: Series) -> Array:
+def span_a(s: Series) -> Array:
+    """The mean of conversion and base line, which the chart draws 26 bars ahead."""
     return (_midpoint(s, CONVERSION) + _midpoint(s, BASE_LINE)) / 2.0
 
 
-def _span_b(s: Series) -> Array:
+def span_b(s: Series) -> Array:
+    """The middle of 52 bars' range, which the chart draws 26 bars ahead."""
     return _midpoint(s, LEADING)
 
 
 def _cloud(s: Series) -> tuple[Array, Array]:
-    return s.lagged(s["ichimoku_a"], DISPLACED), s.lagged(s["ichimoku_b"], DISPLACED)
+    return s.lagged(s[span_a], DISPLACED), s.lagged(s[span_b], DISPLACED)
 
 
-DERIVED.update(
-    {
-        "ichimoku_a": _span_a,
-        "ichimoku_b": _span_b,
-        "ichimoku_top": lambda s: np.maximum(*_cloud(s)),
-        "ichimoku_bottom": lambda s: np.minimum(*_cloud(s)),
-    }
-)
+def _top(s: Series) -> Array:
+    return np.maximum(*_cloud(s))
+
+
+def _bottom(s: Series) -> Array:
+    return np.minimum(*_cloud(s))
+
 
 _ENTRIES = (
     (
@@ -68,21 +69,21 @@ _ENTRIES = (
         LEADING + DISPLACED,
         "Close against the upper edge of the cloud over this bar.",
         "ln(close / max(span A, span B) of 26 bars before)",
-        lambda s: log_ratio(s["close"], s["ichimoku_top"]),
+        lambda s: log_ratio(s["close"], s[_top]),
     ),
     (
         "cloud_bottom",
         LEADING + DISPLACED,
         "Close against the lower edge of the cloud over this bar.",
         "ln(close / min(span A, span B) of 26 bars before)",
-        lambda s: log_ratio(s["close"], s["ichimoku_bottom"]),
+        lambda s: log_ratio(s["close"], s[_bottom]),
     ),
     (
         "cloud_ahead",
         LEADING,
         "The cloud that this bar casts 26 bars ahead: its colour and thickness.",
         "ln(span A / span B) of this bar",
-        lambda s: log_ratio(s["ichimoku_a"], s["ichimoku_b"]),
+        lambda s: log_ratio(s[span_a], s[span_b]),
     ),
     (
         "lagging",

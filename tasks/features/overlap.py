@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .feature import MAX_LOOKBACK, Feature, ema, wilder
-from .series import Array, Parameters, Series, by_range, log_ratio, per_price, ratio
+from .series import Array, Input, Parameters, Series, by_range, log_ratio, per_price, ratio, typical
 from .windows import window_deviation, window_mean
 
 CLOSE = ("close",)
@@ -51,7 +51,7 @@ def _adaptive(name: str, output: int, title: str) -> Feature:
     )
 
 
-def _volume_weighted(name: str, price: str, period: int, title: str) -> Feature:
+def _volume_weighted(name: str, price: Input, period: int, title: str) -> Feature:
     def compute(s: Series) -> Array:
         # VWMA divides by the window's volume unguarded; a window without any volume has no such average.
         traded = s.ta("MAX", "volume", timeperiod=period) > 0.0
@@ -61,10 +61,10 @@ def _volume_weighted(name: str, price: str, period: int, title: str) -> Feature:
         name=f"{name}_{period}",
         compute=compute,
         lookback=period,
-        inputs=(*(RANGE if price == "typical" else CLOSE), "volume"),
+        inputs=(*(RANGE if price is typical else CLOSE), "volume"),
         unit="log ratio",
         description=f"Close against the {title} of {period} bars; 0 where nothing was traded.",
-        formula=f"ln(close / VWMA of the {price} price)",
+        formula="ln(close / VWMA)" if price == "close" else "ln(close / VWMA of the typical price)",
         functions=("VWMA",),
         parameters={"timeperiod": period},
     )
@@ -198,7 +198,7 @@ FEATURES: tuple[Feature, ...] = (
     _adaptive("mama", 0, "MESA adaptive average"),
     _adaptive("fama", 1, "following MESA adaptive average"),
     *(_volume_weighted("vwma", "close", n, "volume-weighted average") for n in (20, 50)),
-    _volume_weighted("vwap", "typical", 20, "volume-weighted average price"),
+    _volume_weighted("vwap", typical, 20, "volume-weighted average price"),
     *_bollinger(20),
     *_bollinger(50),
     *_band("ACCBANDS", 20, 20, RANGE, "acceleration band of 20 bars"),

@@ -5,10 +5,25 @@ They read the open, so they have a meaning only where opens are traded prices.
 
 from __future__ import annotations
 
-from .feature import Feature
-from .series import Array, Parameters, Series
+import numpy as np
 
-CANDLE = ("candle_open", "candle_high", "candle_low", "candle_close")
+from .feature import Feature
+from .series import PRICES, Array, Derived, Parameters, Series
+
+GRID = 1e-4
+"""Candles are read on prices counted in this share of a tick."""
+
+
+def _on_grid(name: str) -> Derived:
+    """Prices as whole numbers of a ten-thousandth of a tick.
+
+    TA-Lib compares bodies and shadows with running sums. On whole numbers these are exact, so that a tie is the same
+    tie wherever history starts; on decimal fractions it would depend on rounding.
+    """
+    return lambda s: np.rint(s[name] / (s.tick * GRID))
+
+
+CANDLE = tuple(_on_grid(name) for name in PRICES)
 PENETRATION = {"ABANDONEDBABY": 0.3, "EVENINGDOJISTAR": 0.3, "EVENINGSTAR": 0.3, "MORNINGDOJISTAR": 0.3}
 PENETRATION |= {"MORNINGSTAR": 0.3, "DARKCLOUDCOVER": 0.5, "MATHOLD": 0.5}
 
@@ -89,7 +104,7 @@ def _pattern(name: str, bars: int, title: str) -> Feature:
         name=f"cdl_{name.lower()}",
         compute=compute,
         lookback=bars,
-        inputs=("open", "high", "low", "close"),
+        inputs=PRICES,
         unit="sign",
         description=f"Candlestick pattern {title}.",
         formula=f"{function} / 100, on prices counted in ten-thousandths of a tick",

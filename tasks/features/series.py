@@ -20,6 +20,8 @@ import talib
 T = TypeVar("T")
 Array = npt.NDArray[np.float64]
 Derived = Callable[["Series"], Array]
+Input = str | Derived
+"""A base series by its name, or a series derived from them."""
 Parameters = dict[str, Any]
 """Named parameters of a TA-Lib function."""
 
@@ -29,21 +31,19 @@ BASE = (*PRICES, "volume")
 NEGLIGIBLE = 1e-7
 """A range below this share of the price is no range: rounding errors would be all that is left of a quotient by it."""
 
-CANDLE_GRID = 1e-4
-"""Candles are read on prices counted in this share of a tick, see ``_on_grid``."""
-
 
 class Series:
     """The bars of one symbol, or of several end to end.
 
-    ``s["close"]`` is a series by name, ``s.ta(...)`` a TA-Lib output; each is computed once. Several symbols at a time
+    ``s["close"]`` is a base series, ``s[log_return]`` one derived by a function, ``s.ta(...)`` a TA-Lib output; each is
+    computed once. Several symbols at a time
     cost NumPy's calls once; TA-Lib is called for each symbol by itself, and ``lagged`` never reaches into another one.
     Rows before a column's lookback may hold anything.
     """
 
     def __init__(self, bars: Mapping[str, Any], tick: float, edges: Sequence[int] = ()) -> None:
         """``bars`` maps names to arrays of one length; ``edges`` are the symbols' first rows, and that length."""
-        self._arrays: dict[str, Array] = {
+        self._arrays: dict[Input, Array] = {
             name: np.ascontiguousarray(bars[name], dtype=np.float64) for name in BASE if name in bars
         }
         self.session: npt.NDArray[np.datetime64] = np.asarray(bars["session"], dtype="datetime64[D]")
@@ -54,14 +54,16 @@ class Series:
     def __len__(self) -> int:
         return len(self.session)
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: Input) -> Array:
         found = self._arrays.get(name)
         if found is None:
-            found = self._arrays[name] = DERIVED[name](self)
+            if isinstance(name, str):
+                raise KeyError(f"the bars have no {name}, which a feature reads")
+            found = self._arrays[name] = name(self)
         return found
 
-    def ta(self, function: str, *inputs: str, output: int = 0, **parameters: float) -> Array:
-        """One output of a TA-Lib function over series given by name. Integer outputs become float64."""
+    def ta(self, function: str, *inputs: Input, output: int = 0, **parameters: float) -> Array:
+        """One output of a TA-Lib function over base or derived series. Integer outputs become float64."""
         call = (function, inputs, *parameters.items())
         found: Array | None = self._memory.get((call, output))
         if found is None:
@@ -71,7 +73,7 @@ class Series:
             found = self._memory[call, output] = _joined(outputs, output)
         return found
 
-    def call(self, function: str, inputs: tuple[str, ...], parameters: Mapping[str, float]) -> list[Any]:
+    def call(self, function: str, inputs: tuple[Input, ...], parameters: Mapping[str, float]) -> list[Any]:
         """The straight calls, one a symbol: the only place where TA-Lib is entered."""
         straight = _unwrapped(function)
         parts = [self._parts(name) for name in inputs]
@@ -96,7 +98,7 @@ class Series:
         shared: T = self._memory[key]
         return shared
 
-    def _parts(self, name: str) -> list[Array]:
+    def _parts(self, name: Input) -> list[Array]:
         key = ("parts", name)
         found: list[Array] | None = self._memory.get(key)
         if found is None:
@@ -144,31 +146,24 @@ def log_ratio(numerator: Array, denominator: Array) -> Array:
 
 def by_range(s: Series, values: Array) -> Array:
     """A price difference in units of the average true range of 20 bars (a plain mean: its memory ends)."""
-    return per_price(values, s["average_range"], s["close"])
+    return per_price(values, s[average_range], s["close"])
 
 
-def _on_grid(name: str) -> Derived:
-    """Prices as whole numbers of a ten-thousandth of a tick.
-
-    TA-Lib compares bodies and shadows with running sums. On whole numbers these are exact, so that a tie is the same
-    tie wherever history starts; on decimal fractions it would depend on rounding.
-    """
-    return lambda s: np.rint(s[name] / (s.tick * CANDLE_GRID))
-
-
-def _typical(s: Series) -> Array:
+def typical(s: Series) -> Array:
+    """The mean of high, low and close."""
     return (s["high"] + s["low"] + s["close"]) / 3.0
 
 
-def _average_range(s: Series) -> Array:
-    return s.ta("SMA", "true_range", timeperiod=20)
+def true_range(s: Series) -> Array:
+    """The range with the gap from the previous close."""
+    return s.ta("TRANGE", "high", "low", "close")
 
 
-DERIVED: dict[str, Derived] = {
-    "typical": _typical,
-    "true_range": lambda s: s.ta("TRANGE", "high", "low", "close"),
-    "average_range": _average_range,
-    "log_return": lambda s: log_ratio(s["close"], s.lagged(s["close"], 1)),
-    **{f"candle_{name}": _on_grid(name) for name in PRICES},
-}
-"""Series made from the bars by name; group modules add their own."""
+def average_range(s: Series) -> Array:
+    """The mean true range of 20 bars."""
+    return s.ta("SMA", true_range, timeperiod=20)
+
+
+def log_return(s: Series) -> Array:
+    """ln(close / previous close)."""
+    return log_ratio(s["close"], s.lagged(s["close"], 1))

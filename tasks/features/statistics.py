@@ -8,7 +8,7 @@ import numpy as np
 
 from .feature import Feature
 from .momentum import _per_close, oscillator
-from .series import DERIVED, Array, Series, by_range, log_ratio, per_price
+from .series import Array, Derived, Series, by_range, log_ratio, log_return, per_price
 from .windows import window_correlation
 
 CLOSE = ("close",)
@@ -19,13 +19,12 @@ def _volume_change(s: Series) -> Array:
     return log_ratio(s["volume"], s.lagged(s["volume"], 1))
 
 
-DERIVED.update(
-    {
-        "volume_change": _volume_change,
-        "absolute_return": lambda s: np.abs(s["log_return"]),
-        "earlier_return": lambda s: s.lagged(s["log_return"], 1),
-    }
-)
+def _absolute_return(s: Series) -> Array:
+    return np.abs(s[log_return])
+
+
+def _earlier_return(s: Series) -> Array:
+    return s.lagged(s[log_return], 1)
 
 
 def _line(name: str, function: str, bars: int, title: str) -> Feature:
@@ -42,7 +41,7 @@ def _line(name: str, function: str, bars: int, title: str) -> Feature:
     )
 
 
-def _correlation(name: str, pair: tuple[str, str], bars: int, inputs: tuple[str, ...], title: str) -> Feature:
+def _correlation(name: str, pair: tuple[Derived, Derived], bars: int, inputs: tuple[str, ...], title: str) -> Feature:
     return Feature(
         name=f"{name}_{bars}",
         compute=lambda s: window_correlation(s[pair[0]], s[pair[1]], bars),
@@ -50,7 +49,7 @@ def _correlation(name: str, pair: tuple[str, str], bars: int, inputs: tuple[str,
         inputs=inputs,
         unit="correlation",
         description=f"Correlation of {title} over {bars} bars; 0 where one of them is constant.",
-        formula=f"Pearson's correlation of {' and '.join(pair)}",
+        formula="Pearson's correlation",
         parameters={"timeperiod": bars},
     )
 
@@ -101,7 +100,7 @@ def _extremes(bars: int) -> tuple[Feature, ...]:
 def _spread(bars: int) -> Feature:
     return Feature(
         name=f"return_stddev_{bars}",
-        compute=lambda s: s.ta("STDDEV", "log_return", timeperiod=bars, nbdev=1.0),
+        compute=lambda s: s.ta("STDDEV", log_return, timeperiod=bars, nbdev=1.0),
         lookback=bars + 1,
         inputs=CLOSE,
         unit="log return",
@@ -143,12 +142,12 @@ FEATURES: tuple[Feature, ...] = (
     oscillator("avgdev_20", "AVGDEV", CLOSE, 20, "Mean absolute deviation.", scaling=_per_close, timeperiod=20),
     *(_spread(n) for n in (10, 20)),
     *(
-        _correlation("autocorrelation", ("log_return", "earlier_return"), n, CLOSE, "returns with the ones before")
+        _correlation("autocorrelation", (log_return, _earlier_return), n, CLOSE, "returns with the ones before")
         for n in (22, 66)
     ),
     _correlation(
         "volume_volatility",
-        ("absolute_return", "volume_change"),
+        (_absolute_return, _volume_change),
         22,
         ("close", "volume"),
         "absolute returns with changes of volume",

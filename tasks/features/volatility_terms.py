@@ -16,7 +16,7 @@ from itertools import accumulate
 import numpy as np
 
 from .feature import Feature, recursive
-from .series import DERIVED, PRICES, Array, Series, log_ratio, ratio
+from .series import PRICES, Array, Derived, Series, log_ratio, log_return, ratio
 from .windows import window_mean
 
 PARKINSON = 1.0 / (4.0 * math.log(2.0))
@@ -24,60 +24,61 @@ TINY_RANGE = 1e-8
 """The floor of a log range where the price is not positive and one tick has no logarithm."""
 
 
-def _tick_range(s: Series) -> Array:
+def tick_range(s: Series) -> Array:
+    """The log range of one tick, the floor of every range; TINY_RANGE where the price is not positive."""
     return np.maximum(log_ratio(s["low"] + s.tick, s["low"]), TINY_RANGE)
 
 
-def _log_range(s: Series) -> Array:
-    return np.maximum(log_ratio(s["high"], s["low"]), s["tick_range"])
+def log_range(s: Series) -> Array:
+    """ln(high / low), not below one tick."""
+    return np.maximum(log_ratio(s["high"], s["low"]), s[tick_range])
 
 
-def _falling_variance(s: Series) -> Array:
+def parkinson(s: Series) -> Array:
+    """Parkinson's variance of each bar."""
+    return PARKINSON * s[log_range] ** 2
+
+
+def squared_return(s: Series) -> Array:
+    """The squared return from close to close."""
+    return s[log_return] ** 2
+
+
+def falling_variance(s: Series) -> Array:
     """Parkinson's variance of bars that closed below the previous close, one tick's variance for the others."""
-    falling = s["log_return"] < 0.0
-    return np.where(falling, s["parkinson"], PARKINSON * s["tick_range"] ** 2)
+    falling = s[log_return] < 0.0
+    return np.where(falling, s[parkinson], PARKINSON * s[tick_range] ** 2)
 
 
-def _falling_parkinson(s: Series) -> Array:
-    return np.where(s["log_return"] < 0.0, s["parkinson"], 0.0)
+def falling_parkinson(s: Series) -> Array:
+    """Parkinson's variance of bars that closed below the previous close, 0 for the others."""
+    return np.where(s[log_return] < 0.0, s[parkinson], 0.0)
 
 
-def _garman_klass(s: Series) -> Array:
+def garman_klass(s: Series) -> Array:
+    """Garman and Klass's variance of each bar."""
     body = log_ratio(s["close"], s["open"])
     return 0.5 * log_ratio(s["high"], s["low"]) ** 2 - (2.0 * math.log(2.0) - 1.0) * body**2
 
 
-def _rogers_satchell(s: Series) -> Array:
+def rogers_satchell(s: Series) -> Array:
+    """Rogers and Satchell's variance of each bar."""
     up = log_ratio(s["high"], s["close"]) * log_ratio(s["high"], s["open"])
     return up + log_ratio(s["low"], s["close"]) * log_ratio(s["low"], s["open"])
 
 
-DERIVED.update(
-    {
-        "tick_range": _tick_range,
-        "log_range": _log_range,
-        "parkinson": lambda s: PARKINSON * s["log_range"] ** 2,
-        "squared_return": lambda s: s["log_return"] ** 2,
-        "falling_variance": _falling_variance,
-        "falling_parkinson": _falling_parkinson,
-        "garman_klass": _garman_klass,
-        "rogers_satchell": _rogers_satchell,
-    }
-)
-
-
 def _floored_half_log(s: Series, variance: Array) -> Array:
-    return 0.5 * np.log(np.maximum(variance, PARKINSON * s["tick_range"] ** 2))
+    return 0.5 * np.log(np.maximum(variance, PARKINSON * s[tick_range] ** 2))
 
 
-def _mean(s: Series, name: str, bars: int) -> Array:
-    return s.once(("mean", name, bars), lambda: window_mean(s[name], bars))
+def _mean(s: Series, series: Derived, bars: int) -> Array:
+    return s.once(("mean", series, bars), lambda: window_mean(s[series], bars))
 
 
 def _har(bars: int) -> Feature:
     return Feature(
         name=f"har_{bars}",
-        compute=lambda s: 0.5 * np.log(_mean(s, "parkinson", bars)),
+        compute=lambda s: 0.5 * np.log(_mean(s, parkinson, bars)),
         lookback=bars,
         inputs=("high", "low"),
         unit="log volatility per bar",
@@ -138,8 +139,8 @@ def decayed_mean(values: Array, decay: float) -> Array:
 
 def _ewma(decay: float) -> Feature:
     def compute(s: Series) -> Array:
-        variance = s.by_symbol(lambda values: decayed_mean(values, decay), s["squared_return"])
-        return 0.5 * np.log(np.maximum(variance, s["tick_range"] ** 2))
+        variance = s.by_symbol(lambda values: decayed_mean(values, decay), s[squared_return])
+        return 0.5 * np.log(np.maximum(variance, s[tick_range] ** 2))
 
     return Feature(
         name=f"ewma_{round(100 * decay)}",
@@ -154,7 +155,7 @@ def _ewma(decay: float) -> Feature:
 
 
 def _estimator(
-    series: str, bars: int, *, name: str, inputs: tuple[str, ...], formula: str, description: str, first: int = 0
+    series: Derived, bars: int, *, name: str, inputs: tuple[str, ...], formula: str, description: str, first: int = 0
 ) -> Feature:
     return Feature(
         name=f"{name}_{bars}",
@@ -170,7 +171,7 @@ def _estimator(
 
 def _realised(bars: int) -> Feature:
     return _estimator(
-        "squared_return",
+        squared_return,
         bars,
         name="realised",
         inputs=("low", "close"),
@@ -182,7 +183,7 @@ def _realised(bars: int) -> Feature:
 
 def _downside(bars: int) -> Feature:
     return _estimator(
-        "falling_variance",
+        falling_variance,
         bars,
         name="downside_range",
         inputs=("high", "low", "close"),
@@ -194,7 +195,7 @@ def _downside(bars: int) -> Feature:
 
 def _garman_klass_term(bars: int) -> Feature:
     return _estimator(
-        "garman_klass",
+        garman_klass,
         bars,
         name="garman_klass",
         inputs=PRICES,
@@ -205,7 +206,7 @@ def _garman_klass_term(bars: int) -> Feature:
 
 def _rogers_satchell_term(bars: int) -> Feature:
     return _estimator(
-        "rogers_satchell",
+        rogers_satchell,
         bars,
         name="rogers_satchell",
         inputs=PRICES,
@@ -217,7 +218,7 @@ def _rogers_satchell_term(bars: int) -> Feature:
 def _downside_share(bars: int) -> Feature:
     return Feature(
         name=f"downside_share_{bars}",
-        compute=lambda s: ratio(_mean(s, "falling_parkinson", bars), _mean(s, "parkinson", bars)),
+        compute=lambda s: ratio(_mean(s, falling_parkinson, bars), _mean(s, parkinson, bars)),
         lookback=bars + 1,
         inputs=("high", "low", "close"),
         unit="share 0..1",

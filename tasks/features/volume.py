@@ -9,7 +9,7 @@ import numpy as np
 
 from .feature import Feature, ema
 from .momentum import oscillator
-from .series import DERIVED, Array, Series, by_range, log_ratio, ratio
+from .series import Array, Series, by_range, log_ratio, ratio
 
 CLOSE = ("close", "volume")
 BARS = ("high", "low", "close", "volume")
@@ -103,15 +103,15 @@ CHAIKIN = Feature(
 )
 
 
-def _facilitation(s: Series) -> Array:
+def facilitation(s: Series) -> Array:
+    """TA-Lib's range per volume, 0 where nothing was traded."""
     values = s.ta("MARKETFI", "high", "low", "volume")
     return np.where(s["volume"] > 0.0, values, 0.0)
 
 
-DERIVED["facilitation"] = _facilitation
 FACILITATION = Feature(
     name="marketfi_20",
-    compute=lambda s: np.log1p(ratio(s["facilitation"], s.ta("SMA", "facilitation", timeperiod=20))),
+    compute=lambda s: np.log1p(ratio(s[facilitation], s.ta("SMA", facilitation, timeperiod=20))),
     lookback=20,
     inputs=("high", "low", "volume"),
     unit="log of 1 + ratio",

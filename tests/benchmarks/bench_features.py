@@ -26,10 +26,10 @@ from talib import abstract
 
 from tasks.contracts import FeatureSpec
 from tasks.features import catalogue, matrix, parallel
-from tasks.features.series import Series
+from tasks.features.series import Input, Series
 
 TICK = 0.01
-Call = tuple[str, tuple[str, ...], tuple[tuple[str, float], ...]]
+Call = tuple[str, tuple[Input, ...], tuple[tuple[str, float], ...]]
 
 
 class Recorder(Series):
@@ -39,7 +39,7 @@ class Recorder(Series):
         super().__init__(bars, tick)
         self.calls: list[Call] = []
 
-    def call(self, function: str, inputs: tuple[str, ...], parameters: Mapping[str, float]) -> list[Any]:
+    def call(self, function: str, inputs: tuple[Input, ...], parameters: Mapping[str, float]) -> list[Any]:
         self.calls.append((function, inputs, tuple(parameters.items())))
         return super().call(function, inputs, parameters)
 
@@ -64,23 +64,28 @@ def recorded(columns: tuple[str, ...]) -> list[Call]:
 
 def with_inputs(frame: pd.DataFrame, calls: list[Call]) -> pd.DataFrame:
     """The bars with every derived input series as a column."""
-    names = {name for _, inputs, _ in calls for name in inputs} - set(frame.columns)
+    derived = {source for _, inputs, _ in calls for source in inputs if not isinstance(source, str)}
     parts = []
     for first, last in pairwise(matrix.symbol_edges(frame["symbol"].to_numpy())):
         series = Series(matrix.arrays(frame.iloc[first:last]), TICK)
-        parts.append(pd.DataFrame({name: series[name] for name in names}))
+        parts.append(pd.DataFrame({named(source): series[source] for source in derived}))
     return pd.concat([frame, pd.concat(parts, ignore_index=True)], axis=1)
+
+
+def named(source: Input) -> str:
+    """The column that holds an input series."""
+    return source if isinstance(source, str) else f"{source.__name__}_{id(source)}"
 
 
 def prepared(call: Call) -> Callable[[pd.DataFrame], Any]:
     """The call through ``talib.abstract``, with its inputs named as that interface wants them."""
     name, inputs, parameters = call
-    function, left, named = abstract.Function(name), list(inputs), {}
+    function, left, keywords = abstract.Function(name), [named(source) for source in inputs], {}
     for key, default in function.info["input_names"].items():
         count = len(default) if isinstance(default, list) else 1
         taken, left = left[:count], left[count:]
-        named[key] = taken if isinstance(default, list) else taken[0]
-    return lambda group: abstract.Function(name)(group, **named, **dict(parameters))
+        keywords[key] = taken if isinstance(default, list) else taken[0]
+    return lambda group: abstract.Function(name)(group, **keywords, **dict(parameters))
 
 
 def theirs(frame: pd.DataFrame, calls: list[Call]) -> pd.DataFrame:
