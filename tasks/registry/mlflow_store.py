@@ -121,6 +121,19 @@ def log_values(store: Store, run_id: str, params: Mapping[str, str], metrics: Ma
             store.client.log_batch(run_id, metrics=finite[start : start + _BATCH])
 
 
+def log_pyfunc(run_id: str, name: str, **model: Any) -> str:
+    """Log a pyfunc model of this run, which is the thread's active run meanwhile; returns its ``models:/…`` URI.
+
+    ``model`` is what ``mlflow.pyfunc.log_model`` takes; nothing is inferred from it. Raises RegistryError.
+    """
+    import mlflow  # noqa: PLC0415
+
+    with warnings.catch_warnings(), _as_registry_error(f"the model '{name}' cannot be logged"):
+        warnings.simplefilter("ignore")  # hints about integers in examples; the signature is explicit
+        with mlflow.start_run(run_id=run_id):
+            return str(mlflow.pyfunc.log_model(name=name, **model).model_uri)
+
+
 def finish(store: Store, run_id: str) -> None:
     """End a run as finished."""
     with _as_registry_error(f"run {run_id} cannot be ended"):

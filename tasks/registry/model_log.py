@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.contracts import Candidate, Snapshot
-from tasks.errors import RegistryError
+from tasks.registry import mlflow_store
 from tasks.registry.bundle import write_bundle
 from tasks.registry.records import Night
 from tasks.registry.serving.bars import NUMBERS
@@ -34,32 +33,26 @@ SCORER_NEEDS: dict[str, tuple[str, ...]] = {
 def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts: dict[str, Any]) -> str:
     """Log a candidate as a pyfunc model of this run and return its ``models:/…`` URI.
 
-    ``facts`` as for ``write_bundle``. The active run of the calling thread is set for the time of the call.
+    ``facts`` as for ``write_bundle``. Raises RegistryError if MLflow refuses, IntegrityError for a damaged folder.
     """
-    import mlflow  # noqa: PLC0415
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-
     document = read_document(Path(candidate.model))
     with tempfile.TemporaryDirectory(prefix="nocturne-model-") as scratch:
         folder = Path(scratch)
         bundle = folder / "bundle"
         write_bundle(bundle, night, candidate, facts)
         package = write_package(folder / "code")
-        try:
-            with mlflow.start_run(run_id=run_id), _importable(package), _quiet():
-                info = mlflow.pyfunc.log_model(
-                    name=name,
-                    python_model=str(write_script(folder, package.name)),
-                    code_paths=[str(package)],
-                    artifacts={"bundle": str(bundle)},
-                    signature=_signature(night.snapshot),
-                    input_example=example_bars(night.snapshot, document),
-                    pip_requirements=[*BASE_NEEDS, *SCORER_NEEDS[document["kind"]]],
-                    metadata={"candidate": candidate.name, "engine": candidate.engine, "package": package.name},
-                )
-        except (MlflowException, OSError) as error:
-            raise RegistryError(f"{candidate.name}: the model cannot be logged: {error}") from error
-    return str(info.model_uri)
+        with _importable(package):
+            return mlflow_store.log_pyfunc(
+                run_id,
+                name,
+                python_model=str(write_script(folder, package.name)),
+                code_paths=[str(package)],
+                artifacts={"bundle": str(bundle)},
+                signature=_signature(night.snapshot),
+                input_example=example_bars(night.snapshot, document),
+                pip_requirements=[*BASE_NEEDS, *SCORER_NEEDS[document["kind"]]],
+                metadata={"candidate": candidate.name, "engine": candidate.engine, "package": package.name},
+            )
 
 
 def example_bars(snapshot: Snapshot, document: dict[str, Any]) -> pd.DataFrame:
@@ -90,11 +83,3 @@ def _importable(package: Path) -> Iterator[None]:
         sys.path[:] = [entry for entry in sys.path if entry in before]
         for loaded in [key for key in sys.modules if key.split(".")[0] == package.name]:
             del sys.modules[loaded]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # MLflow warns of its own deprecations and of integers in examples; the signature here is explicit.
-        warnings.simplefilter("ignore")
-        yield
