@@ -114,8 +114,11 @@ def _night(problem: Any, mark: str) -> dict[str, Any]:
     clock = progress.StageClock()
     with progress.shown(err):
         with clock.stage("start"):
+            from prefect import tags
+
             from flows.nightly import nightly  # imports Prefect
-        document = as_document(nightly(problem))
+        with tags(problem.name, problem.target, "manual"):
+            document = as_document(nightly(problem))
     document["seconds"] = _whole(clock, document["seconds"])
     unchanged.record(problem, mark, document, partial=bool(document["partial"]))
     return document

@@ -33,7 +33,8 @@ from flows.progress import StageClock
 from tasks.bars.task import ingest
 from tasks.contracts import EngineResult, FeatureMatrix, Leaderboard, RefitJob, Rows
 from tasks.environment import installed_versions
-from tasks.features.task import build_features
+from tasks.features.catalogue import lookback
+from tasks.features.task import build_features, specification
 from tasks.leaderboard.task import score
 from tasks.problem import Problem
 from tasks.registry.judgement import Fits
@@ -42,6 +43,7 @@ from tasks.registry.task import champion_now, judge, log_night, promote, registe
 from tasks.report.facts import Facts, Forecast
 from tasks.report.task import publish
 from tasks.search.task import explain, refit, search
+from tasks.splits.sizes import precheck
 from tasks.splits.task import make_rows
 from tasks.storage import code_digest, lock_digest
 
@@ -55,6 +57,7 @@ def nightly(problem: Problem) -> Facts:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with clock.stage("ingest"):
         snapshot = ingest(problem)
+        precheck(snapshot.sessions, lookback(specification(problem, snapshot).columns), problem)
     with clock.stage("features"):
         features = build_features(problem, snapshot)
     with clock.stage("windows"):

@@ -45,7 +45,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """An immutable, content-addressed set of bars. ``sha256`` depends on the bars' values alone, not on the file."""
+    """An immutable, content-addressed set of bars. ``sha256`` depends on the bars' values alone, not on the file.
+
+    ``sessions`` is how many sessions the longest symbol's history has.
+    """
 
     sha256: str
     bars: Ref
@@ -56,6 +59,7 @@ class Snapshot:
     calendar: str
     true_opens: bool
     has_volume: bool
+    sessions: int = 0
     quarantined: tuple[str, ...] = ()
     findings: Ref | None = None
     finding_counts: dict[str, int] = field(default_factory=dict)

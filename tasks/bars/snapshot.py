@@ -59,6 +59,7 @@ def freeze(checked: CheckedBars, description: SourceDescription, as_of: str = ""
         calendar=description.calendar,
         true_opens=true_opens(frame),
         has_volume=has_volume(frame),
+        sessions=int(frame.groupby("symbol", sort=False)["session"].nunique().max()),
         quarantined=checked.quarantined,
         findings=_findings(checked),
         finding_counts=dict(sorted(Counter(finding.rule for finding in checked.findings).items())),
