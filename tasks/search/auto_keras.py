@@ -24,14 +24,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from tasks.contracts import EngineBudget, RefitJob, Target
 from tasks.errors import ConfigurationError, EngineError
 from tasks.search import keras_export
 from tasks.search.engine import Fitted, Progress, TrainingData
 from tasks.search.fold_scaling import FoldScaling
+from tasks.search.keras_training import Fold, Rows, batch_rows, fit_fold, fold, loss, outputs, train_network
 
 if TYPE_CHECKING:
     from tasks.search.keras_space import Tuner
@@ -40,21 +38,7 @@ LEADING = 3
 NATIVE_ROWS = 2000
 SCORE_TOLERANCE = 1e-4
 _EVALUATION_ROWS = 4096
-_PROBABILITY_EDGE = 1e-7
 log = logging.getLogger("nocturne.search")
-
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fold:
-    """Rows as a network sees them: x float32 (n, features) scaled, y float32 (n, 1) standardised or 0/1."""
-
-    rows: Rows
-    scaling: FoldScaling
-    x: npt.NDArray[np.float32]
-    y: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,52 +201,6 @@ def use_jax(threads: int) -> ModuleType:
     gc.collect()
     gc.freeze()
     return keras_space
-
-
-def batch_rows(rows: int) -> int:
-    """Rows a gradient step: a power of two near a sixteenth of the rows, 128 to 1024 (small ones waste the time)."""
-    return int(min(max(2 ** round(np.log2(max(rows, 1) / 16)), 128), 1024))
-
-
-def fit_fold(data: TrainingData, rows: Rows, columns: list[str] | tuple[str, ...]) -> Fold:
-    """Rows scaled by their own statistics. Raises EngineError if they are too few, or all of one class."""
-    if len(rows) < 2:
-        raise EngineError(f"{len(rows)} labelled rows to fit on: widen the train window")
-    X, y = data.take(rows, columns), data.y[rows]
-    classification = data.target.kind == "classification"
-    if classification and not set(np.unique(y)) == {0.0, 1.0}:
-        raise EngineError(f"labels must be both 0 and 1, got {np.unique(y)[:5].tolist()}: widen the train window")
-    scaling = FoldScaling.fit(X, y, scale_target=not classification)
-    return Fold(rows=rows, scaling=scaling, x=scaling.features(X), y=scaling.targets(y))
-
-
-def fold(data: TrainingData, rows: Rows, columns: list[str] | tuple[str, ...], scaling: FoldScaling) -> Fold:
-    """Rows scaled by the statistics of others. Raises EngineError if there are none."""
-    if not len(rows):
-        raise EngineError("no labelled validation rows to stop training by: widen the validation window")
-    x, y = scaling.features(data.take(rows, columns)), scaling.targets(data.y[rows])
-    return Fold(rows=rows, scaling=scaling, x=x, y=y)
-
-
-def train_network(space: Any, recipe: dict[str, Any], rows: Fold) -> Any:
-    """The network of a recipe, trained on these rows for the recipe's epochs with nothing held out."""
-    network = space.network(recipe, len(rows.rows))
-    network.fit(rows.x, rows.y, batch_size=recipe["batch_size"], epochs=recipe["epochs"], verbose=0)
-    return network
-
-
-def outputs(network: Any, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What keras itself predicts for scaled features, float32 (n, 1)."""
-    return np.asarray(network([x], training=False), dtype=np.float32).reshape(len(x), 1)
-
-
-def loss(target: Target, network: Any, rows: Fold) -> float:
-    """The loss that the search ranks by, computed apart from it: squared error or cross-entropy, a mean over rows."""
-    predicted, y = outputs(network, rows.x).astype(np.float64), rows.y.astype(np.float64)
-    if target.kind == "regression":
-        return float(np.mean((predicted - y) ** 2))
-    p = np.clip(predicted, _PROBABILITY_EDGE, 1 - _PROBABILITY_EDGE)
-    return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
 
 def export(data: TrainingData, trained: Trained, folder: Path, rows: Rows) -> Fitted:

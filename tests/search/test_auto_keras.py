@@ -28,9 +28,10 @@ from tasks.contracts import (
 from tasks.errors import ConfigurationError, EngineError
 from tasks.registry.serving.scorers import load_scorer
 from tasks.search import keras_export, process
-from tasks.search.auto_keras import AutoKerasEngine, batch_rows, fit_fold, use_jax
+from tasks.search.auto_keras import AutoKerasEngine, use_jax
 from tasks.search.engine import Fitted, TrainingData
 from tasks.search.fold_scaling import FoldScaling
+from tasks.search.keras_training import batch_rows, fit_fold
 from tasks.storage import write_parquet
 
 if importlib.util.find_spec("autokeras") is None:  # importing it here would settle keras's backend

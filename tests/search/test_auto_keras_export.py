@@ -15,8 +15,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from tasks.errors import EngineError
 from tasks.registry.serving.model_folder import write_model
 from tasks.search import keras_export
-from tasks.search.auto_keras import outputs, use_jax
+from tasks.search.auto_keras import use_jax
 from tasks.search.fold_scaling import FoldScaling
+from tasks.search.keras_training import outputs
 
 if importlib.util.find_spec("autokeras") is None:  # importing it here would settle keras's backend
     pytest.skip("the engines extra is not installed", allow_module_level=True)
