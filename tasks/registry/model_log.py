@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def example_bars(snapshot: Snapshot, document: dict[str, Any]) -> pd.DataFrame:
 
 
 def _signature(snapshot: Snapshot) -> Any:
-    from tasks.registry.serving.pyfunc import signature  # noqa: PLC0415
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns of its own type hints when its model module is imported
+        from tasks.registry.serving.pyfunc import signature  # noqa: PLC0415
 
     return signature(has_volume=snapshot.has_volume, many_symbols=len(snapshot.symbols) > 1)
 
