@@ -55,10 +55,16 @@ class H2OEngine:
         self._budget, self._seed, self._scratch = budget, seed, scratch
         self._server = H2OServer(scratch / "h2o", budget.threads, budget.memory_mb)
         h2o.no_progress()
-        h2o.connect(url=self._server.url, auth=(self._server.user, self._server.password), verbose=False)
+        with self._server.blamed():
+            h2o.connect(url=self._server.url, auth=(self._server.user, self._server.password), verbose=False)
 
     def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
         """AutoML, then the leading recipes fitted again on all rows before the selection window."""
+        assert self._server is not None
+        with self._server.blamed():
+            return self._search(data, out, progress)
+
+    def _search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
         deadline = time.monotonic() + 2 * self._budget.seconds
         windows = [data.rows(name) for name in ("train", "validation", "blending")]
         share = _dates(data, windows[2]) / _dates(data, np.concatenate(windows))
@@ -79,6 +85,11 @@ class H2OEngine:
 
     def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
         """Fit a recipe on the job's rows."""
+        assert self._server is not None
+        with self._server.blamed():
+            return self._refit(data, job, out)
+
+    def _refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
         rows, columns = data.job_rows(job.rows), tuple(job.recipe["columns"])
         sample = Sample(data, rows, columns, job.recipe["later_share"], self._scratch)
         return self._fit(job.name, job.recipe, sample, out, reproducible=True)

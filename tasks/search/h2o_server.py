@@ -8,6 +8,7 @@ may read), no web interface, no reading of files by path, a data folder of its o
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -20,6 +21,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,16 @@ class H2OServer:
             process.kill()
             process.wait()
 
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Turns whatever error the block ends with into EngineKilledError if the JVM is what broke."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, EngineKilledError) or not self._is_dead():
+                raise
+            raise EngineKilledError(self.death()) from error
+
     def death(self) -> str:
         """Why the JVM ended, in words, with the last lines it printed."""
         code = self._process.poll()
@@ -85,6 +98,12 @@ class H2OServer:
         if code is not None and code < 0:
             return f"H2O's JVM was killed by {signal.Signals(-code).name} (by hand, or for memory by the system)"
         return f"H2O's JVM ended with exit code {code}\n{tail}"
+
+    def _is_dead(self) -> bool:
+        """Whether the JVM is gone or going: a client's error can come a moment before its end can be seen."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2.0)
+        return self._process.poll() is not None
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
         for attempt in range(_ATTEMPTS):

@@ -100,8 +100,7 @@ def stored_problem(folder: Path, target: TargetName, symbols: int, seed: int) ->
     return matrix, rows
 
 
-@pytest.fixture(scope="session")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+def asker(make_folder: Callable[[], Path]) -> Ask:
     """A request to an engine on synthetic data; the files are written once a target and number of symbols."""
     stored: dict[tuple[TargetName, int], tuple[FeatureMatrix, Rows]] = {}
 
@@ -119,7 +118,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         explain: str = "",
     ) -> EngineRequest:
         if (target, symbols) not in stored:
-            stored[target, symbols] = stored_problem(tmp_path_factory.mktemp("problem"), target, symbols, seed=7)
+            stored[target, symbols] = stored_problem(make_folder(), target, symbols, seed=7)
         features, rows = stored[target, symbols]
         return EngineRequest(
             engine=engine,
@@ -133,3 +132,9 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         )
 
     return request
+
+
+@pytest.fixture(scope="session")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """See ``asker``."""
+    return asker(lambda: tmp_path_factory.mktemp("problem"))
