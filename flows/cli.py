@@ -185,7 +185,8 @@ def check(
 def _render_check(document: dict[str, Any]) -> None:
     out = Console(highlight=False)
     symbols = document["symbols"]
-    out.print(f"{document['source']}: {document['rows']:,} rows, {symbols:,} symbols, ", end="", markup=False)
+    plural = "" if symbols == 1 else "s"
+    out.print(f"{document['source']}: {document['rows']:,} rows, {symbols:,} symbol{plural}, ", end="", markup=False)
     style = "green" if document["accepted"] else "red"
     out.print(f"[{style}]{document['accepted']:,} accepted[/]")
     by_rule: dict[str, list[dict[str, Any]]] = {}
@@ -276,8 +277,10 @@ def _render_models(document: dict[str, Any]) -> None:
         when = f"promoted {version['promoted']}" if version["promoted"] else "never promoted"
         out.print(f"  {version['candidate']} ({version['engine']}), {version['outcome']}, {when}", markup=False)
         out.print(f"  fitted on bars up to {version['training_end']}; run {version['run_id']}", markup=False)
-        for reason in version["reasons"]:
+        for reason in version["reasons"][:2]:
             out.print(f"  - {reason}", markup=False)
+        if len(version["reasons"]) > 2:
+            out.print(f"  … and {len(version['reasons']) - 2} more (--json lists them all)")
 
 
 @app.command()

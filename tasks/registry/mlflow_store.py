@@ -20,11 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import RegistryError
+from tasks.errors import ModelInputError, RegistryError
 from tasks.registry.records import ChampionInfo, Registered, VersionInfo
 from tasks.storage import home
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
@@ -190,6 +191,31 @@ def set_version_tags(store: Store, registered: Registered, tags: Mapping[str, st
     with _as_registry_error(f"{registered.name}: version {registered.version} cannot be tagged"):
         for key, value in tags.items():
             store.client.set_model_version_tag(registered.name, registered.version, key, value)
+
+
+def predict(store: Store, uri: str, bars: pd.DataFrame, rows: str) -> list[dict[str, Any]]:
+    """Load a registered model as any client would, and ask it for the ``last`` bar's prediction or for ``all``.
+
+    ``bars`` are canonical; a model of one symbol is given no symbol. Raises RegistryError if the model cannot be
+    loaded, ModelInputError if it refuses the bars.
+    """
+    import mlflow  # noqa: PLC0415
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    with _as_registry_error(f"{uri}: the model cannot be loaded from {store.tracking_uri}"):
+        model = mlflow.pyfunc.load_model(uri)
+    schema = model.metadata.get_input_schema()
+    one_symbol = "symbol" not in schema.required_input_names() and bars["symbol"].nunique() == 1
+    wanted = [name for name in schema.input_names() if name in bars.columns and not (one_symbol and name == "symbol")]
+    try:
+        said: pd.DataFrame = model.predict(bars[wanted], params={"rows": rows})
+    except Exception as error:
+        # The model raises its own copy of our error: it travels under another package name.
+        if type(error).__name__ == ModelInputError.__name__ or isinstance(error, MlflowException):
+            raise ModelInputError(f"{uri}: {error}") from error
+        raise
+    said["time"] = said["time"].astype(str)
+    return [{str(name): value for name, value in row.items()} for row in said.to_dict("records")]
 
 
 def names(store: Store) -> tuple[str, ...]:
