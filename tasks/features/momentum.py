@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .feature import Feature, ema, wilder
-from .series import PRICES, Array, Parameters, Series, by_range, ratio
+from .series import GRID, PRICES, Array, Input, Parameters, Series, by_range, ratio
 
 CLOSE = ("close",)
 RANGE = ("high", "low")
@@ -39,13 +39,18 @@ def oscillator(
     scaling: Scaling = _as_is,
     unit: str = "",
     output: int = 0,
+    grid: bool = False,
     **parameters: float,
 ) -> Feature:
-    """A column made from one output of one TA-Lib function. Price differences are scaled by the average range."""
+    """A column made from one output of one TA-Lib function. Price differences are scaled by the average range.
+
+    ``grid``: prices are counted on the grid, where ties have to be exact and the output has no unit of price.
+    """
     ranged = scaling is by_range
+    read: tuple[Input, ...] = tuple(GRID[PRICES.index(price)] for price in inputs) if grid else inputs
     return Feature(
         name=name,
-        compute=lambda s: scaling(s, s.ta(function, *inputs, output=output, **parameters)),
+        compute=lambda s: scaling(s, s.ta(function, *read, output=output, **parameters)),
         lookback=max(lookback, 21) if ranged else lookback,
         inputs=tuple(dict.fromkeys((*inputs, *(BARS if ranged else CLOSE if scaling is _per_close else ())))),
         unit=unit or UNITS[scaling],
@@ -118,11 +123,17 @@ _STRENGTH = (
 )
 
 _TREND = (
-    oscillator("adx_14", "ADX", BARS, wilder(14, 2), "Average directional index.", unit=PERCENT, timeperiod=14),
-    oscillator("adxr_14", "ADXR", BARS, wilder(14, 2) + 14, "Its rating.", unit=PERCENT, timeperiod=14),
-    oscillator("dx_14", "DX", BARS, wilder(14) + 1, "Directional index.", unit=PERCENT, timeperiod=14),
-    oscillator("plus_di_14", "PLUS_DI", BARS, wilder(14) + 1, "Rising movement.", unit=PERCENT, timeperiod=14),
-    oscillator("minus_di_14", "MINUS_DI", BARS, wilder(14) + 1, "Falling movement.", unit=PERCENT, timeperiod=14),
+    oscillator(
+        "adx_14", "ADX", BARS, wilder(14, 2), "Average directional index.", unit=PERCENT, timeperiod=14, grid=True
+    ),
+    oscillator("adxr_14", "ADXR", BARS, wilder(14, 2) + 14, "Its rating.", unit=PERCENT, timeperiod=14, grid=True),
+    oscillator("dx_14", "DX", BARS, wilder(14) + 1, "Directional index.", unit=PERCENT, timeperiod=14, grid=True),
+    oscillator(
+        "plus_di_14", "PLUS_DI", BARS, wilder(14) + 1, "Rising movement.", unit=PERCENT, timeperiod=14, grid=True
+    ),
+    oscillator(
+        "minus_di_14", "MINUS_DI", BARS, wilder(14) + 1, "Falling movement.", unit=PERCENT, timeperiod=14, grid=True
+    ),
     oscillator("aroon_down_25", "AROON", RANGE, 26, "Nearness of the lowest low.", unit=PERCENT, timeperiod=25),
     oscillator("aroon_up_25", "AROON", RANGE, 26, "Nearness of the top.", unit=PERCENT, output=1, timeperiod=25),
     oscillator("aroonosc_14", "AROONOSC", RANGE, 15, "Aroon up less down.", unit=PERCENT, timeperiod=14),

@@ -35,22 +35,6 @@ def _average(function: str, period: int, lookback: int, title: str, **parameters
     )
 
 
-def _adaptive(name: str, output: int, title: str) -> Feature:
-    # The adaptive weight lies between these limits; TA-Lib's default of 0.05 would remember too long.
-    settings: Parameters = {"fastlimit": 0.5, "slowlimit": 0.1}
-    return Feature(
-        name=name,
-        compute=lambda s: log_ratio(s["close"], s.ta("MAMA", "close", output=output, **settings)),
-        lookback=MAX_LOOKBACK,
-        inputs=CLOSE,
-        unit="log ratio",
-        description=f"Close against the {title}.",
-        formula="ln(close / MAMA's output)",
-        functions=("MAMA",),
-        parameters=settings,
-    )
-
-
 def _volume_weighted(name: str, price: Input, period: int, title: str) -> Feature:
     def compute(s: Series) -> Array:
         # VWMA divides by the window's volume unguarded; a window without any volume has no such average.
@@ -195,8 +179,6 @@ FEATURES: tuple[Feature, ...] = (
     _average("RMA", 14, wilder(14), "Wilder average"),
     *(_average("KAMA", n, MAX_LOOKBACK, "Kaufman adaptive average") for n in (5, 10, 20)),
     _average("MIDPOINT", 20, 20, "midpoint of highest and lowest close"),
-    _adaptive("mama", 0, "MESA adaptive average"),
-    _adaptive("fama", 1, "following MESA adaptive average"),
     *(_volume_weighted("vwma", "close", n, "volume-weighted average") for n in (20, 50)),
     _volume_weighted("vwap", typical, 20, "volume-weighted average price"),
     *_bollinger(20),

@@ -1,29 +1,13 @@
 """TA-Lib's 61 candlestick patterns: 1 bullish, -1 bearish, 0 none (2 and -2 where a pattern is confirmed).
 
-They read the open, so they have a meaning only where opens are traded prices.
+They read the open, so they have a meaning only where opens are traded prices. Prices are counted on a grid, see series.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from .feature import Feature
-from .series import PRICES, Array, Derived, Parameters, Series
+from .series import GRID, PRICES, Array, Parameters, Series
 
-GRID = 1e-4
-"""Candles are read on prices counted in this share of a tick."""
-
-
-def _on_grid(name: str) -> Derived:
-    """Prices as whole numbers of a ten-thousandth of a tick.
-
-    TA-Lib compares bodies and shadows with running sums. On whole numbers these are exact, so that a tie is the same
-    tie wherever history starts; on decimal fractions it would depend on rounding.
-    """
-    return lambda s: np.rint(s[name] / (s.tick * GRID))
-
-
-CANDLE = tuple(_on_grid(name) for name in PRICES)
 PENETRATION = {"ABANDONEDBABY": 0.3, "EVENINGDOJISTAR": 0.3, "EVENINGSTAR": 0.3, "MORNINGDOJISTAR": 0.3}
 PENETRATION |= {"MORNINGSTAR": 0.3, "DARKCLOUDCOVER": 0.5, "MATHOLD": 0.5}
 
@@ -98,7 +82,7 @@ def _pattern(name: str, bars: int, title: str) -> Feature:
     parameters: Parameters = {"penetration": PENETRATION[name]} if name in PENETRATION else {}
 
     def compute(s: Series) -> Array:
-        return s.ta(function, *CANDLE, **parameters) / 100.0
+        return s.ta(function, *GRID, **parameters) / 100.0
 
     return Feature(
         name=f"cdl_{name.lower()}",

@@ -149,6 +149,25 @@ def by_range(s: Series, values: Array) -> Array:
     return per_price(values, s[average_range], s["close"])
 
 
+GRID_TICK = 1e-4
+
+
+def _on_grid(name: str) -> Derived:
+    """A price as a whole number of ten-thousandths of a tick.
+
+    Where TA-Lib compares (candles, directional movement) or divides by what can be nothing (Hilbert transforms), its
+    running sums of decimal fractions leave a rounding error where there is a tie or a zero, and which one depends on
+    where history starts. Sums of whole numbers are exact.
+    """
+    return lambda s: np.rint(s[name] / (s.tick * GRID_TICK))
+
+
+GRID = tuple(_on_grid(name) for name in PRICES)
+"""Open, high, low and close on the grid."""
+GRID_BARS = GRID[1:]
+GRID_CLOSE = GRID[3]
+
+
 def typical(s: Series) -> Array:
     """The mean of high, low and close."""
     return (s["high"] + s["low"] + s["close"]) / 3.0
