@@ -1,0 +1,116 @@
+"""What the gate decides from: the same rows for all, champions only where they learned nothing from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.contracts import Target
+from tasks.errors import EngineError
+from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, gather
+
+TARGET = Target(name="return", horizon=1, kind="regression", loss="mse")
+RNG = np.random.default_rng(7)
+DATES = 60
+
+
+def frame(symbols: int = 1) -> pd.DataFrame:
+    """Rows of which the last ``DATES`` dates of every symbol are the gate."""
+    sessions = pd.bdate_range("2020-01-01", periods=2 * DATES)
+    parts = [
+        pd.DataFrame(
+            {
+                "symbol": f"S{number}",
+                "session": sessions,
+                "label": RNG.normal(size=len(sessions)),
+                "window": ["train"] * DATES + ["gate"] * DATES,
+            }
+        )
+        for number in range(symbols)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def fit(name: str, predictions: np.ndarray, engine: Any = "baseline") -> GatedFit:
+    return GatedFit(name=name, engine=engine, recipe_sha256=name, predictions=predictions)
+
+
+def evidence(rows: pd.DataFrame, challenger: np.ndarray, champion: Champion | None = None) -> Any:
+    zero = np.zeros(len(rows))
+    return gather(
+        GateRows.of(rows, TARGET), fit("net", challenger, "autokeras"), [fit("zero", zero), fit("mean", zero + 0.1)],
+        "zero", champion, required_dates=DATES, partial=(), alarms=(),
+    )  # fmt: skip
+
+
+def test_losses_are_those_of_the_gate_rows_alone() -> None:
+    rows = frame()
+    label = rows["label"].to_numpy()
+    oracle = np.where(rows["window"] == "gate", label, 1e6)
+    found = evidence(rows, oracle)
+    assert found.dates == DATES
+    by_rival = {item.rival: item for item in found.comparisons}
+    assert set(by_rival) == {"zero", "mean"}
+    gate = label[DATES:]
+    assert by_rival["zero"].challenger_loss == 0.0
+    assert by_rival["zero"].rival_loss == pytest.approx(np.mean(gate**2))
+    assert by_rival["mean"].rival_loss == pytest.approx(np.mean((gate - 0.1) ** 2))
+
+
+def test_a_panel_is_averaged_by_date_first() -> None:
+    rows = frame(symbols=3)
+    found = evidence(rows, np.full(len(rows), 0.5))
+    gate = rows[rows["window"] == "gate"]
+    by_date = ((gate["label"] - 0.5) ** 2).groupby(gate["session"]).mean()
+    assert found.dates == DATES
+    assert found.comparisons[0].challenger_loss == pytest.approx(by_date.mean())
+
+
+def test_a_challenger_that_is_a_baseline_is_not_compared_with_itself() -> None:
+    rows = frame()
+    zero = np.zeros(len(rows))
+    found = gather(
+        GateRows.of(rows, TARGET), fit("zero", zero), [fit("zero", zero), fit("mean", zero + 0.1)], "zero", None,
+        required_dates=DATES, partial=(), alarms=(),
+    )  # fmt: skip
+    assert [item.rival for item in found.comparisons] == ["mean"]
+
+
+def test_the_champion_is_one_of_the_rivals() -> None:
+    rows = frame()
+    champion = Champion(
+        name="old (version 3)", recipe_sha256="r", problem_sha256="p", predictions=np.full(len(rows), 0.2)
+    )
+    found = evidence(rows, np.zeros(len(rows)), champion)
+    assert [item.role for item in found.comparisons if item.rival == "old (version 3)"] == ["champion"]
+    assert found.champion_unscored == ""
+
+
+@pytest.mark.parametrize("why", ["its gated fit learned from bars up to 2021", ""])
+def test_a_champion_that_cannot_be_scored_is_named_and_not_compared(why: str) -> None:
+    rows = frame()
+    predictions = np.full(len(rows), 0.2)
+    predictions[-1] = np.nan
+    champion = Champion(name="old", recipe_sha256="", problem_sha256="", predictions=predictions, why=why)
+    found = evidence(rows, np.zeros(len(rows)), champion)
+    assert all(item.role == "baseline" for item in found.comparisons)
+    assert found.champion == "old"
+    assert found.champion_unscored == (why or f"it gave no prediction on 1 of {DATES} gate dates")
+
+
+def test_a_gated_fit_without_a_prediction_cannot_be_judged() -> None:
+    rows = frame()
+    predictions = np.zeros(len(rows))
+    predictions[DATES + 3] = np.nan
+    with pytest.raises(EngineError, match=r"net.*1 of 60 gate dates"):
+        evidence(rows, predictions)
+
+
+def test_distance_is_over_the_gate_rows() -> None:
+    rows = frame()
+    one = np.zeros(len(rows))
+    other = np.where(rows["window"] == "gate", 0.3, 99.0)
+    assert distance(GateRows.of(rows, TARGET), one, other) == pytest.approx(0.3)
