@@ -57,8 +57,8 @@ class Feature:
 def recursive(alpha: float, stages: int = 1) -> int:
     """Bars after which ``stages`` chained exponential averages of weight ``alpha`` have forgotten their seeds.
 
-    The weight that ``stages`` chained averages leave on what lies k bars back or more is the negative binomial tail
-    sum over j < stages of C(k, j) alpha^j (1 - alpha)^(k - j).
+    The weight that ``stages`` chained averages leave on what lies k bars back or more is a negative binomial tail: the
+    sum over j < stages of C(n, j) alpha^j (1 - alpha)^(n - j), n = k + stages - 1.
     """
     bars = 1
     while _remembered(bars, alpha, stages) > FORGOTTEN:
@@ -77,5 +77,5 @@ def wilder(period: int, stages: int = 1) -> int:
 
 
 def _remembered(bars: int, alpha: float, stages: int) -> float:
-    terms = (math.comb(bars, j) * alpha**j * (1.0 - alpha) ** (bars - j) for j in range(min(stages, bars + 1)))
-    return sum(terms)
+    n = bars + stages - 1
+    return sum(math.comb(n, j) * alpha**j * (1.0 - alpha) ** (n - j) for j in range(stages))

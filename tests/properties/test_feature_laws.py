@@ -25,7 +25,7 @@ LONGEST = int(LOOKBACKS.max())
 FORGOTTEN = 1e-9
 LEAN = ("spy", "aapl", "ibm", "bac", "aaa", "wm", "uso")
 
-quick = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 seeds = st.integers(0, 2**32 - 1)
 volatilities = st.sampled_from([0.005, 0.01, 0.02, 0.04])
 prices = st.sampled_from([0.8, 5.0, 20.0, 400.0, 30_000.0])
