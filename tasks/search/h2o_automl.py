@@ -3,7 +3,7 @@
 1. AutoML trains on the train rows, stops early and ranks on the validation rows, blends ensembles on the blending
    rows. No cross-validation and no frame left out: either would make H2O split at random and see the future. It ranks
    on the validation rows, which no metalearner has seen; that only orders the recipes that are handed on.
-2. The leading recipes, the best ensemble among them, are fitted again on all rows before the selection window, with
+2. The leading recipes, the best of each kind among them, are fitted again on all rows before the selection window, with
    trees and penalties as found: the same rows as the baselines', and what a later refit will do.
 3. Each is exported as a MOJO with H2O's scoring library.
 
@@ -65,7 +65,7 @@ class H2OEngine:
             return self._search(data, out, progress)
 
     def _search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
-        deadline = time.monotonic() + 2 * self._budget.seconds
+        deadline = time.monotonic() + 1.25 * self._budget.seconds + 60
         windows = [data.rows(name) for name in ("train", "validation", "blending")]
         share = _dates(data, windows[2]) / _dates(data, np.concatenate(windows))
         sample = Sample(data, np.concatenate(windows), data.columns, share, self._scratch)
@@ -77,7 +77,7 @@ class H2OEngine:
         fitted: list[Fitted] = []
         for name, recipe in recipes.items():
             if fitted and time.monotonic() > deadline:
-                self.notes.append(f"{name} and what follows was not fitted again: twice the time budget is used up")
+                self.notes.append(f"{name} and what follows was not fitted again: the time budget is used up")
                 break
             progress(self._budget.models, self._budget.models, None, f"fitting {name} on all search rows")
             fitted.append(self._fit(name, recipe, sample, out / f"model-{len(fitted)}", reproducible=in_time))
@@ -169,14 +169,18 @@ def export(model: Any, columns: tuple[str, ...], folder: Path, *, classify: bool
 
 
 def _leading(automl: Any) -> list[Any]:
-    """The first models of AutoML's leaderboard; the best ensemble takes the last place if it is not among them."""
-    names = list(h2o.as_list(automl.leaderboard[:, 0], use_pandas=False, header=False))
-    models = [h2o.get_model(row[0]) for row in names]
+    """The best model of each kind (ensemble, trees, forest, linear), then the next best, in the leaderboard's order.
+
+    The order comes from few and serially dependent rows: five gradient boostings in a row would be one bet, not five.
+    """
+    rows = h2o.as_list(automl.leaderboard[:, 0], use_pandas=False, header=False)
+    models = [h2o.get_model(row[0]) for row in rows]
     if not models:
         raise EngineError("H2O AutoML built no model within its time limit: give it more seconds")
-    ensembles = [model for model in models if model.algo == ENSEMBLE][:1]
-    single = [model for model in models if model.algo != ENSEMBLE][: LEADING - len(ensembles)]
-    chosen = {model.model_id for model in single + ensembles}
+    first_of_kind = {model.algo: model for model in reversed(models)}
+    chosen = {model.model_id for model in first_of_kind.values()}
+    spare = [model for model in models if model.model_id not in chosen and model.algo != ENSEMBLE]
+    chosen |= {model.model_id for model in spare[: max(LEADING - len(chosen), 0)]}
     return [model for model in models if model.model_id in chosen]
 
 

@@ -56,7 +56,7 @@ OnProgress = Callable[[EngineProgress], None]
 
 
 def execute(
-    request: EngineRequest, out: Path, on_progress: OnProgress | None = None, grace: float = GRACE_SECONDS
+    request: EngineRequest, out: Path, on_progress: OnProgress | None = None, grace: float | None = None
 ) -> EngineResult:
     """Like ``run``, but an engine's failure becomes ``EngineResult.error``."""
     try:
@@ -66,17 +66,18 @@ def execute(
 
 
 def run(
-    request: EngineRequest, out: Path, on_progress: OnProgress | None = None, grace: float = GRACE_SECONDS
+    request: EngineRequest, out: Path, on_progress: OnProgress | None = None, grace: float | None = None
 ) -> EngineResult:
     """Answer a request in a process of its own; everything it writes lies below ``out`` (paths absolute in the result).
 
-    The process may take ``budget.seconds + grace`` seconds, then it is killed with all that it started. Raises
-    EngineError with the cause, or EngineKilledError where a second try may succeed.
+    The process may take ``budget.seconds + grace`` seconds, then it is killed with all that it started; ``grace`` is
+    for starting, fitting leaders again and predicting, by default four minutes and half the budget. Raises EngineError
+    with the cause, or EngineKilledError where a second try may succeed.
     """
     out.mkdir(parents=True, exist_ok=True)
     asked = out / "request.json"
     write_json(asked, to_json(resolved(request, str(Path.cwd()))))
-    limit = request.budget.seconds + grace
+    limit = request.budget.seconds + (GRACE_SECONDS + request.budget.seconds / 2 if grace is None else grace)
     with (out / LOG).open("wb") as stream:
         process = _spawn(request, asked, out, stream.fileno())
         try:

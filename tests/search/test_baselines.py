@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tasks.contracts import EngineResult, RefitJob, TargetName
@@ -20,30 +21,37 @@ EXPECTED = {
 }
 
 
+@pytest.fixture(scope="module")
+def found(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> dict[TargetName, EngineResult]:
+    """The baselines of each target, searched once."""
+    targets: tuple[TargetName, ...] = ("volatility", "return", "direction")
+    return {name: execute(ask("baseline", target=name), tmp_path_factory.mktemp("out")) for name in targets}
+
+
 @pytest.mark.parametrize("target", ["volatility", "return", "direction"])
-def test_every_baseline_of_the_target_is_there(ask: Ask, tmp_path: Path, target: TargetName) -> None:
-    result = execute(ask("baseline", target=target), tmp_path)
+def test_every_baseline_of_the_target_is_there(found: dict[TargetName, EngineResult], target: TargetName) -> None:
+    result = found[target]
     assert not result.error
     assert {item.name for item in result.candidates} == EXPECTED[target]
     assert {item.engine for item in result.candidates} == {"baseline"}
     assert result.reproducible
 
 
-def test_har_is_the_regression_of_the_label_on_three_columns(ask: Ask, tmp_path: Path) -> None:
-    request = ask("baseline")
-    data = training.load(request)
+def test_har_is_the_regression_of_the_label_on_three_columns(ask: Ask, found: dict[TargetName, EngineResult]) -> None:
+    data = training.load(ask("baseline"))
     rows = training.for_search(data).rows("train", "validation", "blending")
     A = np.column_stack([np.ones(len(data.y)), data.take(np.arange(len(data.y)), ("har_1", "har_5", "har_22"))])
     expected = A @ np.linalg.lstsq(A[rows], data.y[rows], rcond=None)[0]
-    found = _predictions(execute(request, tmp_path))["har"]
-    np.testing.assert_allclose(found[60:], expected[60:], atol=1e-9)
+    har = _predictions(found["volatility"])["har"]
+    np.testing.assert_allclose(har[60:], expected[60:], atol=1e-9)
 
 
-def test_the_base_rate_is_the_share_of_rises_before_the_selection_window(ask: Ask, tmp_path: Path) -> None:
-    request = ask("baseline", target="direction")
-    data = training.for_search(training.load(request))
-    found = _predictions(execute(request, tmp_path))["base_rate"]
-    np.testing.assert_allclose(found, np.nanmean(data.y), atol=1e-12)
+def test_the_base_rate_is_the_share_of_rises_before_the_selection_window(
+    ask: Ask, found: dict[TargetName, EngineResult]
+) -> None:
+    data = training.for_search(training.load(ask("baseline", target="direction")))
+    base_rate = _predictions(found["direction"])["base_rate"]
+    np.testing.assert_allclose(base_rate, np.nanmean(data.y), atol=1e-12)
 
 
 def test_in_a_panel_garch_is_left_out_and_said_so(ask: Ask, tmp_path: Path) -> None:
@@ -52,13 +60,23 @@ def test_in_a_panel_garch_is_left_out_and_said_so(ask: Ask, tmp_path: Path) -> N
     assert sum("several symbols" in note for note in result.notes) == 2
 
 
-@pytest.mark.parametrize("engine", ["baseline", "linear"])
-def test_a_recipe_alone_gives_the_same_model_again(ask: Ask, tmp_path: Path, engine: str) -> None:
-    found = execute(ask(engine), tmp_path / "search")
-    jobs = tuple(RefitJob(name=item.name, recipe=item.recipe, rows="fit_gate") for item in found.candidates)
-    again = execute(ask(engine, "refit", jobs=jobs), tmp_path / "refit")
-    digests = [{item.name: item.predictions.sha256 for item in result.candidates} for result in (found, again)]
-    assert digests[0] == digests[1]
+@pytest.mark.parametrize("target", ["volatility", "return", "direction"])
+def test_a_recipe_alone_gives_the_same_model_again(
+    ask: Ask, found: dict[TargetName, EngineResult], tmp_path: Path, target: TargetName
+) -> None:
+    jobs = tuple(RefitJob(name=item.name, recipe=item.recipe, rows="fit_gate") for item in found[target].candidates)
+    again = execute(ask("baseline", "refit", target=target, jobs=jobs), tmp_path)
+    assert not again.error
+    assert _digests(again) == _digests(found[target])
+
+
+def test_predictions_are_missing_exactly_where_a_feature_is(ask: Ask, found: dict[TargetName, EngineResult]) -> None:
+    features = pd.read_parquet(ask("baseline").features.ref.path)
+    predictions = _predictions(found["volatility"])
+    for candidate in found["volatility"].candidates:
+        columns = candidate.recipe.get("columns", ["return_1"])
+        expected = features[columns].isna().any(axis=1).to_numpy()
+        assert np.array_equal(np.isnan(predictions[candidate.name]), expected)
 
 
 def test_ridge_beats_the_mean_and_uses_every_column(ask: Ask, tmp_path: Path) -> None:
@@ -79,13 +97,17 @@ def test_the_linear_classifier_gives_probabilities(ask: Ask, tmp_path: Path) -> 
     assert predictions.between(0, 1, inclusive="neither").all()
 
 
-def test_two_searches_give_the_same_bytes(ask: Ask, tmp_path: Path) -> None:
-    digests = [
-        [item.predictions.sha256 for item in execute(ask("linear"), tmp_path / str(i)).candidates] for i in range(2)
-    ]
-    assert digests[0] == digests[1]
+def test_a_linear_search_is_settled_by_its_input(ask: Ask, tmp_path: Path) -> None:
+    first, again = (execute(ask("linear"), tmp_path / name) for name in ("first", "again"))
+    jobs = tuple(RefitJob(name=item.name, recipe=item.recipe, rows="fit_gate") for item in first.candidates)
+    refitted = execute(ask("linear", "refit", jobs=jobs), tmp_path / "refit")
+    assert _digests(first) == _digests(again) == _digests(refitted) != {}
 
 
 def _predictions(result: EngineResult) -> dict[str, np.ndarray]:
     assert not result.error
     return {item.name: read_parquet(item.predictions)["prediction"].to_numpy() for item in result.candidates}
+
+
+def _digests(result: EngineResult) -> dict[str, str]:
+    return {item.name: item.predictions.sha256 for item in result.candidates}

@@ -9,11 +9,9 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from tasks.contracts import Ref, RefitJob
+from tasks.contracts import RefitJob
 from tasks.errors import EngineError, EngineKilledError
 from tasks.search import process
 from tasks.search.process import EngineProgress, execute, run
@@ -189,14 +187,3 @@ def _zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
         return False
-
-
-def test_predictions_are_missing_exactly_where_a_feature_is(ask: Ask, tmp_path: Path) -> None:
-    request = ask("baseline")
-    result = execute(request, tmp_path)
-    features = pd.read_parquet(request.features.ref.path)
-    for candidate in result.candidates:
-        predictions = read_parquet(candidate.predictions)["prediction"].to_numpy()
-        columns = candidate.recipe.get("columns", ["return_1"])
-        assert np.array_equal(np.isnan(predictions), features[columns].isna().any(axis=1).to_numpy())
-        assert isinstance(candidate.predictions, Ref)
