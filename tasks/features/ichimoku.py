@@ -42,6 +42,8 @@ def _bottom(s: Series) -> Array:
     return np.minimum(*_cloud(s))
 
 
+INPUTS = {"lagging": ("close",), "cross": RANGE, "cloud_ahead": RANGE}
+
 _ENTRIES = (
     (
         "conversion",
@@ -99,7 +101,7 @@ FEATURES: tuple[Feature, ...] = tuple(
         name=f"ichimoku_{name}",
         compute=compute,
         lookback=lookback,
-        inputs=("close",) if name == "lagging" else ("high", "low", "close"),
+        inputs=INPUTS.get(name, ("high", "low", "close")),
         unit="log ratio",
         description=description,
         formula=f"{formula}; Hosoda 1969",

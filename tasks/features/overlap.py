@@ -68,7 +68,7 @@ def _band(
     def width(s: Series) -> Array:
         return ratio(edge(s, 0) - edge(s, 2), edge(s, 1))
 
-    return _pair(function, settings, lookback, tuple(dict.fromkeys((*inputs, "close"))), title, place, width)
+    return _pair(function, settings, lookback, inputs, title, place, width)
 
 
 def _bollinger(period: int) -> tuple[Feature, Feature]:
@@ -102,7 +102,6 @@ def _pair(
 ) -> tuple[Feature, Feature]:
     shared: Parameters = {
         "lookback": lookback,
-        "inputs": inputs,
         "functions": () if function == "BBANDS" else (function,),
         "parameters": settings,
     }
@@ -111,6 +110,7 @@ def _pair(
         Feature(
             name=f"{name}_position",
             compute=computes[0],
+            inputs=tuple(dict.fromkeys((*inputs, "close"))),
             unit="share of the band",
             description=f"Position of the close in the {title}; 0 where the band has no width.",
             formula="(close - lower) / (upper - lower)",
@@ -119,6 +119,7 @@ def _pair(
         Feature(
             name=f"{name}_width",
             compute=computes[1],
+            inputs=inputs,
             unit="ratio",
             description=f"Width of the {title}.",
             formula="(upper - lower) / middle",

@@ -80,19 +80,23 @@ def named(source: Input) -> str:
 def prepared(call: Call) -> Callable[[pd.DataFrame], Any]:
     """The call through ``talib.abstract``, with its inputs named as that interface wants them."""
     name, inputs, parameters = call
-    function, left, keywords = abstract.Function(name), [named(source) for source in inputs], {}
+    function: Any = getattr(abstract, name)
+    left, keywords = [named(source) for source in inputs], {}
     for key, default in function.info["input_names"].items():
         count = len(default) if isinstance(default, list) else 1
         taken, left = left[:count], left[count:]
         keywords[key] = taken if isinstance(default, list) else taken[0]
-    return lambda group: abstract.Function(name)(group, **keywords, **dict(parameters))
+    return lambda group: getattr(abstract, name)(group, **keywords, **dict(parameters))
 
 
 def theirs(frame: pd.DataFrame, calls: list[Call]) -> pd.DataFrame:
     """All calls on each symbol's frame, side by side."""
     ready = [prepared(call) for call in calls]
-    grouped = frame.groupby("symbol", sort=False, group_keys=False)
-    return grouped.apply(lambda group: pd.concat([call(group) for call in ready], axis=1), include_groups=False)
+    grouped: Any = frame.groupby("symbol", sort=False, group_keys=False)
+    side_by_side: pd.DataFrame = grouped.apply(
+        lambda group: pd.concat([call(group) for call in ready], axis=1), include_groups=False
+    )
+    return side_by_side
 
 
 def measure(side: str) -> dict[str, float]:
