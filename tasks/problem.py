@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -145,8 +146,9 @@ def build(values: dict[str, Any], budget: BudgetName, overrides: dict[str, Any],
 
     Raises ConfigurationError that names the origin, each offending field, the rule and the value.
     """
+    given = {**BUDGETS[budget], **values, **overrides}
     try:
-        return Problem.model_validate({**BUDGETS[budget], **values, **overrides})
+        return Problem.model_validate({name: _text_of_date(value) for name, value in given.items()})
     except ValidationError as error:
         lines = [_explain(item) for item in error.errors()]
         raise ConfigurationError(f"{origin}: " + "; ".join(lines)) from error
@@ -163,6 +165,11 @@ def load(path: Path, budget: BudgetName, overrides: dict[str, Any]) -> Problem:
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: must hold a mapping of fields to values, got {type(document).__name__}")
     return build(document, budget, overrides, str(path))
+
+
+def _text_of_date(value: Any) -> Any:
+    """YAML reads 2015-06-30 as a date; the fields want text."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _explain(item: Any) -> str:

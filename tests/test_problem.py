@@ -60,6 +60,12 @@ def test_unreadable_files_are_named(tmp_path: Path, text: str, message: str) -> 
     assert str(path) in str(caught.value)
 
 
+def test_a_date_that_yaml_reads_as_one_is_text_again(tmp_path: Path) -> None:
+    path = tmp_path / "problem.yaml"
+    path.write_text("name: x\nsource: builtin:sp500\nas_of: 2015-06-30\n")
+    assert load(path, "demo", {}).as_of == "2015-06-30"
+
+
 def test_a_problem_is_frozen_and_its_digest_follows_its_values() -> None:
     problem = build(MINIMAL, "demo", {}, "test")
     with pytest.raises(ValidationError):
