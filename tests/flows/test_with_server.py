@@ -103,10 +103,10 @@ def test_the_run_can_be_looked_at_in_a_browser(api: str, flow_run: dict[str, Any
     assert browser is not None
     page = f"{api.removesuffix('/api')}/runs/flow-run/{flow_run['id']}"
     picture = tmp_path / "run.png"
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += f" --disable-component-update --disable-sync --user-data-dir={tmp_path / 'user'} --window-size=1280,1000"
     done = subprocess.run(
-        [browser, *flags.split(), "--disable-background-networking", "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'user'}",
-         "--window-size=1280,1000", "--virtual-time-budget=15000", f"--screenshot={picture}", "--dump-dom", page],
+        [browser, *flags.split(), "--virtual-time-budget=15000", f"--screenshot={picture}", "--dump-dom", page],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-1000:]
