@@ -6,6 +6,7 @@ They describe the bar's own session. Exchange holidays are not used: they are an
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from .feature import Feature
 from .series import Array, Series
 
 Dates = npt.NDArray[np.datetime64]
+Flags = npt.NDArray[np.bool_]
 YEAR = 365.2425
 EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
 
@@ -35,20 +37,25 @@ def month_turn(dates: Dates) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
     return before, after
 
 
-def _turn(s: Series, side: int) -> Array:
-    days: Array = s.once(("month_turn",), lambda: month_turn(s.session))[side].astype(np.float64)
-    return days
-
-
 def third_friday(dates: Dates) -> Dates:
     """The third Friday of each date's month, when listed options expire."""
     return np.busday_offset(_month(dates).astype("datetime64[D]"), 2, roll="forward", weekmask="Fri")
 
 
-def _year_angle(s: Series) -> Array:
-    start = s.session.astype("datetime64[Y]").astype("datetime64[D]")
-    angle: Array = (s.session - start).astype(np.float64) * (2.0 * np.pi / YEAR)
+def _year_angle(dates: Dates) -> Array:
+    start = dates.astype("datetime64[Y]").astype("datetime64[D]")
+    angle: Array = (dates - start).astype(np.float64) * (2.0 * np.pi / YEAR)
     return angle
+
+
+def _expiry_week(dates: Dates) -> Flags:
+    monday = third_friday(dates) - 4
+    return (dates >= monday) & (dates <= monday + 4)
+
+
+def _quarter_end(dates: Dates) -> Flags:
+    flags: Flags = _month(dates).astype(np.int64) % 3 == 2
+    return flags
 
 
 def _days_since_previous(s: Series) -> Array:
@@ -57,14 +64,18 @@ def _days_since_previous(s: Series) -> Array:
     return days
 
 
-def _expiry_week(s: Series) -> Array:
-    monday = third_friday(s.session) - 4
-    return ((s.session >= monday) & (s.session <= monday + 4)).astype(np.float64)
+def _of_day(compute: Callable[[Dates], npt.NDArray[Any]]) -> Callable[[Series], Array]:
+    """A feature of the session's date: computed once for each day of the span and looked up for the bars."""
 
+    def look_up(s: Series) -> Array:
+        if not len(s):
+            return np.empty(0)
+        first, last = s.session.min(), s.session.max()
+        values = compute(np.arange(first, last + 1)).astype(np.float64)
+        found: Array = values[(s.session - first).astype(np.int64)]
+        return found
 
-def _quarter_end(s: Series) -> Array:
-    flag: Array = ((_month(s.session).astype(np.int64) % 3) == 2).astype(np.float64)
-    return flag
+    return look_up
 
 
 def _entry(name: str, compute: Callable[[Series], Array], unit: str, description: str, lookback: int = 1) -> Feature:
@@ -80,25 +91,30 @@ def _entry(name: str, compute: Callable[[Series], Array], unit: str, description
 
 
 FEATURES: tuple[Feature, ...] = (
-    _entry("weekday", lambda s: weekday(s.session).astype(np.float64), "0..6", "Day of the week, Monday is 0."),
-    _entry("is_monday", lambda s: (weekday(s.session) == 0).astype(np.float64), "flag", "A Monday."),
-    _entry("is_friday", lambda s: (weekday(s.session) == 4).astype(np.float64), "flag", "A Friday."),
-    _entry("year_sin", lambda s: np.sin(_year_angle(s)), "sine", "Season: sine of the day of the year."),
-    _entry("year_cos", lambda s: np.cos(_year_angle(s)), "cosine", "Season: cosine of the day of the year."),
+    _entry("weekday", _of_day(weekday), "0..6", "Day of the week, Monday is 0."),
+    _entry("is_monday", _of_day(lambda dates: weekday(dates) == 0), "flag", "A Monday."),
+    _entry("is_friday", _of_day(lambda dates: weekday(dates) == 4), "flag", "A Friday."),
+    _entry("year_sin", _of_day(lambda dates: np.sin(_year_angle(dates))), "sine", "Season: sine."),
+    _entry(
+        "year_cos",
+        _of_day(lambda dates: np.cos(_year_angle(dates))),
+        "cosine",
+        "Season: cosine.",
+    ),
     _entry(
         "weekdays_into_month",
-        lambda s: _turn(s, 0),
+        _of_day(lambda dates: month_turn(dates)[0]),
         "weekdays",
         "Weekdays of the month gone.",
     ),
     _entry(
         "weekdays_left_in_month",
-        lambda s: _turn(s, 1),
+        _of_day(lambda dates: month_turn(dates)[1]),
         "weekdays",
         "Weekdays of the month to come.",
     ),
-    _entry("quarter_end_month", _quarter_end, "flag", "A month that ends a quarter."),
-    _entry("expiry_week", _expiry_week, "flag", "The week of the third Friday, when options expire."),
+    _entry("quarter_end_month", _of_day(_quarter_end), "flag", "A month that ends a quarter."),
+    _entry("expiry_week", _of_day(_expiry_week), "flag", "The week of the third Friday, when options expire."),
     _entry(
         "days_since_previous", _days_since_previous, "days", "Days since the session of the bar before.", lookback=2
     ),

@@ -77,12 +77,15 @@ def _bollinger(period: int) -> tuple[Feature, Feature]:
     def deviation(s: Series) -> Array:
         return s.once(("deviation", period), lambda: window_deviation(s["close"], period))
 
+    def mean(s: Series) -> Array:
+        return s.once(("mean", "close", period), lambda: window_mean(s["close"], period))
+
     def place(s: Series) -> Array:
-        lower = window_mean(s["close"], period) - 2.0 * deviation(s)
+        lower = mean(s) - 2.0 * deviation(s)
         return _position(s, s["close"], lower, lower + 4.0 * deviation(s))
 
     def width(s: Series) -> Array:
-        return ratio(4.0 * deviation(s), window_mean(s["close"], period))
+        return ratio(4.0 * deviation(s), mean(s))
 
     settings: Parameters = {"timeperiod": period, "nbdevup": 2.0, "nbdevdn": 2.0}
     return _pair("BBANDS", settings, period, CLOSE, f"Bollinger band of {period} bars", place, width)

@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .feature import Feature
 from .series import Array, Series, by_range, per_price
 
 BARS = ("high", "low", "close")
 FIBONACCI = (0.0, 0.236, 0.382, 0.5, 0.618, 0.786, 1.0)
+LEVELS = np.array(FIBONACCI)
+BETWEEN = (LEVELS[1:] + LEVELS[:-1]) / 2.0
 CLIP = 3.0
 """A retracement beyond three legs says no more than three."""
 RECENT = 3
@@ -49,19 +52,24 @@ def recent_swing(s: Series, scale: Scale, high: bool, nth: int = 0) -> tuple[Arr
 
 
 def _recent_swing(s: Series, scale: Scale, high: bool, nth: int) -> tuple[Array, Array]:
-    signal = s.ta("FRACTAL", "high", "low", leftbars=scale.side, rightbars=scale.side, output=0 if high else 1)
-    confirmed = np.flatnonzero(signal)
-    which = np.cumsum(signal != 0.0) - 1 - nth
-    known = which >= 0
-    at = np.where(known, confirmed[np.maximum(which, 0)] if len(confirmed) else 0, 0)
-    age = np.where(known, np.arange(len(s)) - at, scale.memory)
-    remembered = age < scale.memory
+    confirmed, latest, edge = s.once(("confirmed", scale, high), lambda: _confirmed(s, scale, high))
+    at = confirmed[np.maximum(latest - nth, 0)]
+    age = np.arange(len(s)) - at
+    remembered = (latest >= nth) & (age < scale.memory)
     prices = s["high"] if high else s["low"]
-    edge = s.ta("MAX", "high", timeperiod=scale.memory) if high else s.ta("MIN", "low", timeperiod=scale.memory)
     level = np.where(remembered, prices[np.maximum(at - scale.side, 0)], edge)
     return level, np.where(remembered, age, scale.memory).astype(np.float64)
 
 
+def _confirmed(s: Series, scale: Scale, high: bool) -> tuple[Index, Index, Array]:
+    """The bars that confirm a swing (or bar 0), which of them is the latest at each bar, the memory's extreme."""
+    signal = s.ta("FRACTAL", "high", "low", leftbars=scale.side, rightbars=scale.side, output=0 if high else 1) != 0.0
+    edge = s.ta("MAX", "high", timeperiod=scale.memory) if high else s.ta("MIN", "low", timeperiod=scale.memory)
+    confirmed = np.flatnonzero(signal)
+    return (confirmed if len(confirmed) else np.zeros(1, dtype=np.intp)), np.cumsum(signal) - 1, edge
+
+
+Index = npt.NDArray[np.intp]
 Reading = Callable[[Series, Scale], Array]
 
 
@@ -96,9 +104,9 @@ def fibonacci_distance(s: Series, scale: Scale) -> Array:
     """From the nearest Fibonacci level of the last leg to the close, in average ranges; 0 without a leg."""
     leg = last_leg(s, scale)
     span = leg.high - leg.low
-    gaps = np.stack([s["close"] - (leg.low + share * span) for share in FIBONACCI])
-    nearest = np.take_along_axis(gaps, np.argmin(np.abs(gaps), axis=0)[None], axis=0)[0]
-    return np.where(span <= 0.0, 0.0, by_range(s, nearest))
+    place = per_price(s["close"] - leg.low, span, s["close"])
+    nearest = LEVELS[np.searchsorted(BETWEEN, place)]
+    return np.where(span <= 0.0, 0.0, by_range(s, (place - nearest) * span))
 
 
 def _levels(s: Series, scale: Scale) -> Array:

@@ -23,7 +23,7 @@ MATRIX = "matrix.parquet"
 log = logging.getLogger("nocturne.features")
 
 
-@task(cache_policy=NO_CACHE)
+@task(name="features", cache_policy=NO_CACHE)
 def build_features(problem: Problem, snapshot: Snapshot) -> FeatureMatrix:
     """The feature matrix of a snapshot, computed once for the same bars, columns, tick and code."""
     spec = specification(problem, snapshot)

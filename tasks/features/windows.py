@@ -19,68 +19,69 @@ from .series import Array
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Of windows of ``count`` pairs: the sums, and the sums of squares and products of deviations from the mean."""
+    """Of windows of ``count`` values or tuples: the sums, and the sums of products of deviations from the means.
+
+    ``products`` holds a sum for each pair of ``pairs``, which are indices into ``sums``.
+    """
 
     count: int
-    x: Array
-    y: Array
-    xx: Array
-    xy: Array
-    yy: Array
+    sums: tuple[Array, ...]
+    pairs: tuple[tuple[int, int], ...]
+    products: tuple[Array, ...]
 
     def after(self, earlier: _Moments) -> _Moments:
-        """The moments of these windows and the earlier ones that end where they begin."""
-        x, y = _shifted(earlier.x, self.count), _shifted(earlier.y, self.count)
-        dx, dy = self.x / self.count - x / earlier.count, self.y / self.count - y / earlier.count
+        """The moments of these windows together with the earlier ones that end where they begin."""
+        sums = [_shifted(values, self.count) for values in earlier.sums]
+        apart = [a / self.count - b / earlier.count for a, b in zip(self.sums, sums, strict=True)]
         count = self.count + earlier.count
         weight = self.count * earlier.count / count
-        xx, xy, yy = (_shifted(values, self.count) for values in (earlier.xx, earlier.xy, earlier.yy))
-        return _Moments(
-            count,
-            self.x + x,
-            self.y + y,
-            self.xx + xx + weight * dx * dx,
-            self.xy + xy + weight * dx * dy,
-            self.yy + yy + weight * dy * dy,
-        )
+        merged = [
+            own + _shifted(other, self.count) + weight * (apart[i] * apart[j])
+            for own, other, (i, j) in zip(self.products, earlier.products, self.pairs, strict=True)
+        ]
+        return _Moments(count, tuple(a + b for a, b in zip(self.sums, sums, strict=True)), self.pairs, tuple(merged))
 
 
 def window_mean(values: Array, bars: int) -> Array:
     """Mean of the last ``bars`` values."""
     total, covered = np.zeros(len(values)), 0
     power, width = values, 1
-    while covered < bars:
+    while True:
         if bars & width:
             total, covered = total + _shifted(power, covered), covered + width
+        if covered == bars:
+            return total / bars
         power, width = power + _shifted(power, width), 2 * width
-    return total / bars
 
 
 def window_deviation(values: Array, bars: int) -> Array:
     """Population standard deviation of the last ``bars`` values."""
-    return np.sqrt(_moments(values, values, bars).xx / bars)
+    (squares,) = _moments((values,), ((0, 0),), bars)
+    return np.sqrt(squares / bars)
 
 
 def window_correlation(x: Array, y: Array, bars: int) -> Array:
     """Pearson's correlation of the last ``bars`` pairs; 0 where one of the two is constant."""
-    moments = _moments(x, y, bars)
-    scale = np.sqrt(moments.xx * moments.yy)
+    xx, xy, yy = _moments((x, y), ((0, 0), (0, 1), (1, 1)), bars)
+    scale = np.sqrt(xx * yy)
     out = np.zeros_like(scale)
-    np.divide(moments.xy, scale, out=out, where=~(scale <= 0.0))
+    np.divide(xy, scale, out=out, where=~(scale <= 0.0))
     return np.clip(out, -1.0, 1.0)
 
 
-def _moments(x: Array, y: Array, bars: int) -> _Moments:
-    nothing = np.zeros(len(x))
-    total, power = None, _Moments(1, x, y, nothing, nothing, nothing)
-    while total is None or total.count < bars:
+def _moments(values: tuple[Array, ...], pairs: tuple[tuple[int, int], ...], bars: int) -> tuple[Array, ...]:
+    nothing = np.zeros(len(values[0]))
+    total, power = None, _Moments(1, values, pairs, (nothing,) * len(pairs))
+    while True:
         if bars & power.count:
             total = power if total is None else total.after(power)
+        if total is not None and total.count == bars:
+            return total.products
         power = power.after(power)
-    return total
 
 
 def _shifted(values: Array, bars: int) -> Array:
-    out = np.full_like(values, np.nan)
+    out = np.empty_like(values)
+    out[:bars] = np.nan
     out[bars:] = values[: max(len(values) - bars, 0)]
     return out
