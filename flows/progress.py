@@ -33,15 +33,15 @@ class StageClock:
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage and announce its start and end; a stage entered twice adds up."""
         begun = time.monotonic()
-        log.info("started", extra={"stage": name, "elapsed": self.elapsed(), "state": "started"})
+        log.info("%s: started", name, extra={"stage": name, "elapsed": self.elapsed(), "state": "started"})
         try:
             yield
         except BaseException:
-            log.info("failed", extra={"stage": name, "elapsed": self.elapsed(), "state": "failed"})
+            log.info("%s: failed", name, extra={"stage": name, "elapsed": self.elapsed(), "state": "failed"})
             raise
         took = time.monotonic() - begun
         self.seconds[name] = self.seconds.get(name, 0.0) + took
-        log.info("done in %.1f s", took, extra={"stage": name, "elapsed": self.elapsed(), "state": "done"})
+        log.info("%s: done in %.1f s", name, took, extra={"stage": name, "elapsed": self.elapsed(), "state": "done"})
 
     def elapsed(self) -> float:
         """Seconds since the clock was made."""

@@ -165,7 +165,11 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A fitted recipe. ``model`` is a folder in the serving format; ``predictions`` aligns with the snapshot's rows."""
+    """A fitted recipe. ``model`` is a folder in the serving format; ``predictions`` aligns with the snapshot's rows.
+
+    ``held_out_smearing`` is Duan's factor (volatility only) from residuals on rows that an earlier fit of the recipe
+    had not seen; None where the candidate's own predictions on validation and blending rows serve.
+    """
 
     name: str
     engine: EngineName
@@ -175,6 +179,7 @@ class Candidate:
     train_seconds: float
     predict_us_per_row: float
     reproducible: bool = True
+    held_out_smearing: float | None = None
     notes: tuple[str, ...] = ()
 
 

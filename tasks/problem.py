@@ -24,10 +24,10 @@ Engine = Literal["baseline", "linear", "h2o", "autokeras"]
 BUDGETS: dict[BudgetName, dict[str, int]] = {
     "demo": {
         "h2o_models": 10,
-        "h2o_seconds": 150,
+        "h2o_seconds": 180,
         "autokeras_trials": 5,
         "autokeras_epochs": 60,
-        "autokeras_seconds": 150,
+        "autokeras_seconds": 180,
     },
     "nightly": {
         "h2o_models": 20,

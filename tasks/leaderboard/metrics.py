@@ -208,8 +208,9 @@ def smearing_factor(label: FloatArray, prediction: FloatArray) -> float:
     """Duan's (1983) factor, mean exp(2(y - f)): exp(2f) times it forecasts the variance. NaN without finite rows.
 
     y, f: float64 (n,) on the log scale; rows where either is not finite are left out. Taken on the validation and
-    blending rows: for baselines and linear models these are in the nature of training residuals, and for the engines
-    they are residuals on rows held out of the fit, since their in-sample residuals would understate the spread.
+    blending rows: for baselines and linear models these are in the nature of training residuals, for AutoKeras they
+    are residuals on rows held out of the fit. H2O's recipes are fitted again on those rows, where trees' residuals
+    would understate the spread: it hands over the factor of the fit that had not seen them.
     """
     residual = label - prediction
     residual = residual[np.isfinite(residual)]

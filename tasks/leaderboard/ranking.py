@@ -146,7 +146,9 @@ def _smearing(
     if place.target.name != "volatility":
         return {}
     rows = place.held_out
-    factors = {c.name: smearing_factor(place.label[rows], predictions[c.name][rows]) for c in candidates}
+    factors = {
+        c.name: c.held_out_smearing or smearing_factor(place.label[rows], predictions[c.name][rows]) for c in candidates
+    }
     return {name: factor for name, factor in factors.items() if math.isfinite(factor) and factor > 0}
 
 

@@ -122,6 +122,7 @@ def _candidate(item: Fitted, data: TrainingData, out: Path, name: str) -> Candid
         train_seconds=item.train_seconds,
         predict_us_per_row=microseconds_per_row(scorer, data),
         reproducible=item.reproducible,
+        held_out_smearing=item.held_out_smearing,
         notes=item.notes,
     )
 

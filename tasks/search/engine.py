@@ -79,6 +79,7 @@ class Fitted:
     native_rows: npt.NDArray[np.int64]
     tolerance: float
     reproducible: bool = True
+    held_out_smearing: float | None = None
     notes: tuple[str, ...] = field(default=())
 
 

@@ -14,6 +14,7 @@ With a number of models as the limit a search is reproducible; one that the cloc
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import threading
 import time
@@ -69,10 +70,12 @@ class H2OEngine:
         windows = [data.rows(name) for name in ("train", "validation", "blending")]
         share = _dates(data, windows[2]) / _dates(data, np.concatenate(windows))
         sample = Sample(data, np.concatenate(windows), data.columns, share, self._scratch)
-        automl, in_time = self._automl(data, sample.cut([len(rows) for rows in windows]), progress)
+        frames = sample.cut([len(rows) for rows in windows])
+        automl, in_time = self._automl(data, frames, progress)
+        leading = {_name(model): model for model in _leading(automl)}
         recipes = {
-            _name(model): {**recipe_of(model), "columns": list(data.columns), "later_share": share}
-            for model in _leading(automl)
+            name: {**recipe_of(model), "columns": list(data.columns), "later_share": share}
+            for name, model in leading.items()
         }
         fitted: list[Fitted] = []
         for name, recipe in recipes.items():
@@ -80,7 +83,9 @@ class H2OEngine:
                 self.notes.append(f"{name} and what follows was not fitted again: the time budget is used up")
                 break
             progress(self._budget.models, self._budget.models, None, f"fitting {name} on all search rows")
-            fitted.append(self._fit(name, recipe, sample, out / f"model-{len(fitted)}", reproducible=in_time))
+            found = self._fit(name, recipe, sample, out / f"model-{len(fitted)}", reproducible=in_time)
+            smearing = _held_out_smearing(data, windows[1], leading[name], frames[1])
+            fitted.append(dataclasses.replace(found, held_out_smearing=smearing))
         return fitted
 
     def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
@@ -187,6 +192,14 @@ def _leading(automl: Any) -> list[Any]:
 def _name(model: Any) -> str:
     """A name that is the same every night: the model's own, without the time that H2O puts in."""
     return "h2o-" + re.sub(r"_AutoML_\d+_\d+_\d+", "", model.model_id).lower().replace("_", "-")
+
+
+def _held_out_smearing(data: TrainingData, rows: npt.NDArray[np.int64], model: Any, frame: Any) -> float | None:
+    """Duan's factor of AutoML's own fit on the validation rows, which that fit had only stopped on."""
+    if data.target.name != "volatility":
+        return None
+    in_time = rows[np.argsort(data.times[rows], kind="stable")]
+    return float(np.mean(np.exp(2.0 * (data.y[in_time] - predictions(model, frame)))))
 
 
 def _dates(data: TrainingData, rows: npt.NDArray[np.int64]) -> int:
