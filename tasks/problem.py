@@ -132,9 +132,8 @@ class Problem(BaseModel):
             models, seconds, epochs = self.autokeras_trials, self.autokeras_seconds, self.autokeras_epochs
         else:
             models, seconds, epochs = 100, 1800, 0
-        return EngineBudget(
-            models=models, seconds=seconds, epochs=epochs, threads=self.threads, memory_mb=self.memory_mb
-        )
+        threads = self.threads if engine in ("h2o", "autokeras") else 1
+        return EngineBudget(models=models, seconds=seconds, epochs=epochs, threads=threads, memory_mb=self.memory_mb)
 
     def digest(self) -> str:
         """SHA-256 of the description, the same for the same values however they were given."""
