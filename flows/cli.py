@@ -286,7 +286,7 @@ def _render_models(document: dict[str, Any]) -> None:
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A registered model's name (its champion), or a models:/ URI.")],
-    bars: Annotated[Path, typer.Option(help="CSV or Parquet file of raw bars.")],
+    bars: Annotated[str, typer.Option(help="Raw bars: a CSV or Parquet file, or a built-in source.")],
     rows: Annotated[Literal["last", "all"], typer.Option(help="Predict for the last bar, or for every bar.")] = "last",
     tz: Tz = "",
     calendar: Calendar = "XNYS",
@@ -300,7 +300,7 @@ def predict(
     from tasks.bars.ingest import read_accepted
     from tasks.registry import mlflow_store
 
-    described = from_options(str(bars), tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
+    described = from_options(bars, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
     uri = model if ":/" in model else f"models:/{model}@champion"
     predictions = mlflow_store.predict(mlflow_store.open_store(), uri, read_accepted(described).frame, rows)
     _show(as_json, {"model": uri, "predictions": predictions}, _render_predictions)
