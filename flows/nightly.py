@@ -33,13 +33,14 @@ from flows.progress import StageClock
 from tasks.bars.task import ingest
 from tasks.contracts import EngineResult, FeatureMatrix, Leaderboard, RefitJob, Rows
 from tasks.environment import installed_versions
+from tasks.errors import EngineError
 from tasks.features.catalogue import lookback
 from tasks.features.task import build_features, specification
 from tasks.leaderboard.task import score
 from tasks.problem import Problem
 from tasks.registry.judgement import Fits
 from tasks.registry.records import Night
-from tasks.registry.task import champion_now, judge, log_night, promote, register_version
+from tasks.registry.task import champion_now, judge, log_night, open_registry, promote, register_version
 from tasks.report.facts import Facts, Forecast
 from tasks.report.task import publish
 from tasks.search.task import explain, refit, search
@@ -55,6 +56,7 @@ def nightly(problem: Problem) -> Facts:
     """Search, rank, gate and register models for one problem; the module's text lists the steps."""
     clock = StageClock()
     started = datetime.now(UTC).isoformat(timespec="seconds")
+    registry = open_registry.submit()
     with clock.stage("ingest"):
         snapshot = ingest(problem)
         precheck(snapshot.sessions, lookback(specification(problem, snapshot).columns), problem)
@@ -63,7 +65,7 @@ def nightly(problem: Problem) -> Facts:
     with clock.stage("windows"):
         rows = make_rows(problem, snapshot, features)
     with clock.stage("search"):
-        champion = champion_now.submit(problem.name)
+        registry.result()  # a registry that cannot be opened is found before the search, not after it
         results = _search(problem, features, rows)
     with clock.stage("leaderboard"):
         board = score(problem, rows, results)
@@ -74,7 +76,7 @@ def nightly(problem: Problem) -> Facts:
         code_version=code_digest("tasks", "flows"),
     )  # fmt: skip
     with clock.stage("gate"):
-        incumbent = champion.result()
+        incumbent = champion_now(problem.name)
         verdict = judge(night, fits, incumbent)
     with clock.stage("register"):
         logged = log_night(night)
@@ -100,7 +102,7 @@ def nightly(problem: Problem) -> Facts:
             model_uri=f"models:/{problem.name}@champion",
             tracking_uri=logged.tracking_uri,
             run_url=logged.url,
-            lookback=features.lookback,
+            bars_needed=registered.bars_needed if verdict.decision.promote else getattr(incumbent, "bars_needed", 0),
             seconds=dict(clock.seconds),
             engine_seconds=_engine_seconds(results, refitted),
             versions=installed_versions(),
@@ -126,6 +128,9 @@ def _refit(
     running = [refit.submit(problem, features, rows, engine, mine) for engine, mine in jobs.items()]
     explained = explain.submit(problem, features, rows, leader.engine, leader.model)
     refitted = tuple(future.result() for future in running)
+    failed = [f"{result.engine}: {result.error}" for result in refitted if result.error]
+    if failed:
+        raise EngineError(f"recipes could not be fitted again, so nothing can be judged: {'; '.join(failed)}")
     fits = Fits.of((job, fit) for mine, done in zip(jobs.values(), refitted, strict=True)
                    for job, fit in zip(mine, done.candidates, strict=True))  # fmt: skip
     return fits, refitted, explained.result().importance

@@ -160,6 +160,7 @@ def champion(store: Store, name: str) -> ChampionInfo | None:
         gated_training_end=tags.get("gated_training_end", ""),
         snapshot_sha256=tags.get("snapshot_sha256", ""),
         tracking_uri=store.tracking_uri,
+        bars_needed=int(tags.get("bars_needed", 0)),
     )
 
 

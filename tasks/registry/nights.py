@@ -27,6 +27,8 @@ from tasks.registry.mlflow_store import set_version_tags as tag
 from tasks.registry.model_log import log_model
 from tasks.registry.parity import TOLERANCE, ask, evaluated, require_parity
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
+from tasks.registry.serving.model_folder import read_document
+from tasks.registry.serving.predictor import bars_needed
 from tasks.storage import lock_digest, read_parquet, write_parquet
 
 LEADING = 3
@@ -68,12 +70,14 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
     name = night.problem.name
     gated_uri = _log_fit(logged, night, entry, "gated")
     source = gated_uri if entry.one_fit else _log_fit(logged, night, entry, "shipped")
+    model = read_document(Path(entry.shipped.model))
+    needed = bars_needed(tuple(model["columns"]), int(model["history"]))
     version = create_version(
         store,
         name,
         source=source,
         run_id=logged.run_id,
-        tags=version_tags(night, entry, gated_uri),
+        tags={**version_tags(night, entry, gated_uri), "bars_needed": str(needed)},
         description=description(night, entry),
     )
     return Registered(
@@ -82,6 +86,7 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
         model_uri=f"models:/{name}/{version}",
         gated_uri=gated_uri,
         tracking_uri=store.tracking_uri,
+        bars_needed=needed,
     )
 
 

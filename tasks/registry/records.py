@@ -81,6 +81,7 @@ class Registered:
     model_uri: str
     gated_uri: str
     tracking_uri: str
+    bars_needed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,7 @@ class ChampionInfo:
     gated_training_end: str
     snapshot_sha256: str
     tracking_uri: str
+    bars_needed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,12 @@ from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Regi
 from tasks.storage import home
 
 
+@task(name="open the registry", cache_policy=NO_CACHE)
+def open_registry() -> None:
+    """Make the registry's tables on the first night. Raises RegistryError if it cannot be opened."""
+    mlflow_store.open_store()
+
+
 @task(name="champion", cache_policy=NO_CACHE)
 def champion_now(name: str) -> ChampionInfo | None:
     """What consumers pull at this moment, or None. Raises RegistryError if the registry cannot be read."""

@@ -41,8 +41,8 @@ class Facts:
 
     ``problem`` is ``Problem.model_dump(mode="json")``. ``importance`` belongs to ``importance_of``. ``version`` is the
     registered version that this night made, ``champion_version`` the one that the alias names after it; empty if none.
-    ``run_url`` is a page of the tracking server, if it has any. ``lookback`` is how many bars a prediction needs
-    before its own. ``seconds`` is wall time by stage.
+    ``run_url`` is a page of the tracking server, if it has any. ``bars_needed`` is how many bars the champion takes for
+    one prediction. ``seconds`` is wall time by stage.
     """
 
     run_id: str
@@ -63,7 +63,7 @@ class Facts:
     tracking_uri: str = ""
     run_url: str = ""
     report: str = ""
-    lookback: int = 0
+    bars_needed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     engine_seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

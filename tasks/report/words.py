@@ -223,7 +223,7 @@ def snippet(facts: Facts) -> str:
         return ""
     uri = facts.model_uri or f"models:/{facts.problem.get('name', '')}@champion"
     symbol = ["symbol"] if len(facts.snapshot.symbols) > 1 else []
-    need = [f"# a prediction needs {facts.lookback:,} earlier bars of its symbol"] if facts.lookback else []
+    need = [f"# a prediction takes the last {facts.bars_needed:,} bars of its symbol"] if facts.bars_needed else []
     return "\n".join(
         [
             "import mlflow",

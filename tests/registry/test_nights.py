@@ -6,6 +6,7 @@ import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -170,7 +171,7 @@ def test_an_unknown_name_lists_those_that_exist(store: Store) -> None:
 
 
 def test_a_champion_that_does_not_load_cannot_be_scored(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = {item.name: "" for item in dataclasses.fields(ChampionInfo)}
+    fields: dict[str, Any] = {item.name: "" for item in dataclasses.fields(ChampionInfo)}
     lost = ChampionInfo(**{**fields, "name": NAME, "version": "9"})
     for error in ("gone", ""):
         answer = Said(uri="m", predictions=np.full(3, np.nan), error=error, seconds=0)

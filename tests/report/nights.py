@@ -178,7 +178,7 @@ def night(target: TargetName = "volatility", symbols: tuple[str, ...] = ("SPX",)
         version="3",
         model_uri=f"models:/spx-{target}@champion",
         tracking_uri="sqlite:////home/me/var/mlflow.db",
-        lookback=756,
+        bars_needed=756,
         seconds={"ingest": 1.2, "search": 95.0, "report": 2.0},
         engine_seconds={"h2o": 90.0, "autokeras": 80.0},
         versions={"nocturne": "0.1.0", "h2o": "3.46.0.11"},
