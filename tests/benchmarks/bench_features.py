@@ -132,7 +132,7 @@ def _processor() -> float:
 
 
 def _best(side: str, scope: str) -> dict[str, float]:
-    """The faster of two runs, each in a process of its own: the first may be the first to touch the machine's memory."""
+    """The faster of two runs, each in a process of its own: the first may meet memory that was never touched."""
     command = [sys.executable, "-m", __spec__.name, side, scope]
     texts = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(2)]
     runs: list[dict[str, float]] = [json.loads(text.splitlines()[-1]) for text in texts]
