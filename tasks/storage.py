@@ -8,12 +8,14 @@ old file or the new one and never a part. A read verifies the recorded SHA-256 b
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from tasks.errors import IntegrityError, StorageError
 
 PROJECT = Path(__file__).resolve().parent.parent
 MANIFEST = "manifest.json"
+ABANDONED_SECONDS = 2 * 86_400
 log = logging.getLogger("nocturne.storage")
 
 
@@ -151,6 +154,7 @@ class StageStore:
         The caller writes below the yielded path and must not record absolute paths in it: they change on publishing.
         """
         final = self.folder(stage, key)
+        _collect_abandoned(final.parent)
         staging = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}")
         try:
             staging.mkdir(parents=True)
@@ -167,9 +171,12 @@ class StageStore:
         write_json(staging / MANIFEST, manifest)
         for path in files:
             _sync(path)
-        if final.exists():
-            shutil.rmtree(final)
-        staging.rename(final)
+        try:
+            staging.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            log.info("%s was published by another run meanwhile; its output is used", final)
         _sync(final.parent)
 
     def _verify(self, folder: Path) -> None:
@@ -178,6 +185,14 @@ class StageStore:
             found = sha256_file(folder / name)
             if found != recorded:
                 raise IntegrityError(f"{folder / name}: SHA-256 is {found[:12]}…, recorded was {recorded[:12]}…")
+
+
+def _collect_abandoned(stage: Path) -> None:
+    """Remove what killed runs left unpublished, once it is surely abandoned."""
+    for folder in stage.glob(".*-*"):
+        with contextlib.suppress(FileNotFoundError):  # its run may end at this moment
+            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _canonical(document: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -90,6 +91,32 @@ def test_stage_output_appears_whole_or_not_at_all() -> None:
     assert found is not None
     assert (found / "sub" / "whole").read_text() == "x"
     assert [path.name for path in found.parent.iterdir()] == [found.name]
+
+
+def test_of_two_runs_that_publish_the_same_output_both_find_it_whole() -> None:
+    store = storage.StageStore()
+    key = store.key("demo", {}, ("tasks/errors.py",))
+    with store.put("demo", key) as slow, store.put("demo", key) as quick:
+        for folder in (slow, quick):
+            (folder / "file").write_text("the same")
+    found = store.get("demo", key)
+    assert found is not None
+    assert [path.name for path in found.parent.iterdir()] == [found.name]
+
+
+def test_what_a_killed_run_left_is_collected_once_it_is_old() -> None:
+    store = storage.StageStore()
+    key = store.key("demo", {}, ("tasks/errors.py",))
+    parent = store.folder("demo", key).parent
+    old, fresh = parent / ".dead-1", parent / ".alive-1"
+    for folder in (old, fresh):
+        folder.mkdir(parents=True)
+    past = time.time() - storage.ABANDONED_SECONDS - 60
+    os.utime(old, (past, past))
+    with store.put("demo", key) as folder:
+        (folder / "file").write_text("x")
+    assert not old.exists()
+    assert fresh.exists()
 
 
 def test_damaged_stage_output_counts_as_absent(caplog: pytest.LogCaptureFixture) -> None:
