@@ -89,6 +89,15 @@ def test_a_plain_mlflow_client_pulls_the_champion_and_predicts_from_raw_bars(
     assert 0.2 < daily_percent < 6
 
 
+def test_the_snippet_to_copy_runs_as_it_stands(quick_night: dict[str, Any], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", quick_night["snippet"]],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "prediction" in done.stdout
+
+
 def test_predict_on_the_command_line_gives_the_same(
     quick_night: dict[str, Any], quick_home: Path, tmp_path: Path
 ) -> None:
