@@ -5,7 +5,8 @@
 1. hold on to the parent (lifeline), keep standard output for progress lines, send everything else to the log;
 2. read the request and the verified data; blank the labels that the mode forbids;
 3. start the engine, search or refit;
-4. for every recipe, load what was exported, compare it with the engine's own predictions, predict all rows;
+4. for every recipe, load what was exported, compare it with the engine's own predictions, predict all rows (a recipe
+   that fails leaves a note, and the others their results);
 5. write ``result.json`` (paths relative to the folder), or ``failure.json`` with the reason.
 """
 
@@ -20,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
@@ -37,6 +38,13 @@ FAILURE = "failure.json"
 SCRATCH = "scratch"
 SPAWNED = "NOCTURNE_SPAWNED"
 log = logging.getLogger("nocturne.search")
+
+
+class _Fit(NamedTuple):
+    """What an engine made of a recipe, and the rows that the job marked if it was one."""
+
+    fitted: Fitted
+    rows: str = ""
 
 
 Answer = Callable[[EngineRequest, Path, Progress], EngineResult]
@@ -67,15 +75,16 @@ def serve(respond: Answer, close: Callable[[], None]) -> None:
 
 
 def answer(engine: Engine, request: EngineRequest, out: Path, progress: Progress) -> EngineResult:
-    """Start the engine, do what the request asks, and verify what came of it."""
+    """Start the engine, do what the request asks, and verify what came of it; an error only if nothing did."""
     data = training.load(request)
     (out / SCRATCH).mkdir(parents=True, exist_ok=True)
     engine.start(request.budget, request.seed, out / SCRATCH)
     started = time.time()
-    fitted = _work(engine, request, data, out, progress)
+    fits, failed = _work(engine, request, data, out, progress)
     worked = time.time() - started
-    candidates, refused = _candidates(fitted, data, out)
-    if not candidates or (request.mode == "refit" and refused):
+    candidates, unverified = _candidates(fits, data, out)
+    refused = failed + unverified
+    if not candidates:
         raise EngineError("; ".join(refused) or "the engine found no model within its budget: give it more seconds")
     return EngineResult(
         engine=request.engine,
@@ -87,30 +96,46 @@ def answer(engine: Engine, request: EngineRequest, out: Path, progress: Progress
     )
 
 
-def _work(engine: Engine, request: EngineRequest, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
+def _work(
+    engine: Engine, request: EngineRequest, data: TrainingData, out: Path, progress: Progress
+) -> tuple[list[_Fit], list[str]]:
+    """What a search found, or the fits of the jobs that succeeded and why the others did not."""
     if request.mode == "search":
-        return engine.search(training.for_search(data), out, progress)
-    fitted = []
+        return [_Fit(fitted) for fitted in engine.search(training.for_search(data), out, progress)], []
+    fits, refused = [], []
     for done, job in enumerate(request.jobs):
         progress(done, len(request.jobs), None, f"fitting {job.name} again")
         folder = out / f"job-{done}"
         folder.mkdir(parents=True, exist_ok=True)
-        fitted.append(dataclasses.replace(engine.refit(training.for_job(data, job), job, folder), name=job.name))
-    return fitted
-
-
-def _candidates(fitted: list[Fitted], data: TrainingData, out: Path) -> tuple[list[Candidate], list[str]]:
-    candidates, refused = [], []
-    for index, item in enumerate(fitted):
         try:
-            candidates.append(_candidate(item, data, out, f"predictions-{index}.parquet"))
+            fitted = engine.refit(training.for_job(data, job), job, folder)
+            fits.append(_Fit(dataclasses.replace(fitted, name=job.name), job.rows))
+        except EngineError as error:
+            refused.append(_refusal(error, job.name, job.rows))
+    return fits, refused
+
+
+def _candidates(fits: list[_Fit], data: TrainingData, out: Path) -> tuple[list[Candidate], list[str]]:
+    candidates, refused = [], []
+    for index, fit in enumerate(fits):
+        try:
+            candidates.append(_candidate(fit, data, out, f"predictions-{index}.parquet"))
         except NocturneError as error:
-            refused.append(str(error))
-            log.warning("%s", error)
+            refused.append(_refusal(error, fit.fitted.name, fit.rows))
     return candidates, refused
 
 
-def _candidate(item: Fitted, data: TrainingData, out: Path, name: str) -> Candidate:
+def _refusal(error: NocturneError, name: str, rows: str) -> str:
+    """What is noted of a recipe that failed; raises the error again where a second try of the process may mend it."""
+    if error.retryable:
+        raise error
+    log.warning("%s %s: %s", name, rows, error)
+    reason = str(error).removeprefix(f"{name}: ")
+    return f"{name} ({rows}): {reason}" if rows else f"{name}: {reason}"
+
+
+def _candidate(fit: _Fit, data: TrainingData, out: Path, name: str) -> Candidate:
+    item = fit.fitted
     scorer, predictions = verified(item, data)
     written = write_parquet(out / name, pd.DataFrame({"prediction": predictions}))
     return Candidate(
@@ -124,6 +149,7 @@ def _candidate(item: Fitted, data: TrainingData, out: Path, name: str) -> Candid
         reproducible=item.reproducible,
         held_out_smearing=item.held_out_smearing,
         notes=item.notes,
+        rows=fit.rows,
     )
 
 

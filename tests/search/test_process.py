@@ -29,7 +29,7 @@ def test_a_candidate_that_repeats_its_engine_is_kept_and_a_liar_refused(
     toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path
 ) -> None:
     result = execute(ask("toy"), tmp_path)
-    assert [item.name for item in result.candidates] == ["first"]
+    assert [(item.name, item.rows) for item in result.candidates] == [("first", "")]
     assert "a note" in result.notes
     assert any("liar" in note and "0.001" in note and "refused" in note for note in result.notes)
     predictions = read_parquet(result.candidates[0].predictions)["prediction"]
@@ -48,16 +48,42 @@ def test_a_search_sees_no_label_of_selection_or_gate(toy: pytest.MonkeyPatch, as
 def test_refit_jobs_see_their_rows_and_keep_their_names(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
     jobs = tuple(RefitJob(name=f"job {rows}", recipe={}, rows=rows) for rows in ("fit_gate", "fit_all"))
     result = execute(ask("toy", "refit", jobs=jobs), tmp_path)
-    assert [item.name for item in result.candidates] == ["job fit_gate", "job fit_all"]
+    assert [(item.name, item.rows) for item in result.candidates] == [
+        ("job fit_gate", "fit_gate"),
+        ("job fit_all", "fit_all"),
+    ]
     assert result.candidates[0].recipe["seen"] == ["blending", "train", "validation"]
     assert "gate" in result.candidates[1].recipe["seen"]
 
 
-def test_a_refused_refit_is_an_error_not_a_missing_candidate(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("flaw", "words"), [("fails", "did not converge"), ("lies", "differs from the engine's own")])
+def test_a_job_that_fails_is_noted_and_the_others_stay(
+    toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path, flaw: str, words: str
+) -> None:
+    jobs = (
+        RefitJob(name="broken", recipe={"flaw": flaw}, rows="fit_gate"),
+        RefitJob(name="sound", recipe={}, rows="fit_gate"),
+        RefitJob(name="sound", recipe={}, rows="fit_all"),
+    )
+    result = execute(ask("toy", "refit", jobs=jobs), tmp_path)
+    assert not result.error
+    assert [(item.name, item.rows) for item in result.candidates] == [("sound", "fit_gate"), ("sound", "fit_all")]
+    (note,) = (note for note in result.notes if "broken" in note)
+    assert note.startswith("broken (fit_gate): ")
+    assert words in note
+
+
+def test_a_backend_that_dies_in_a_refit_is_worth_a_retry(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
+    jobs = tuple(RefitJob(name=flaw, recipe={"flaw": flaw}, rows="fit_all") for flaw in ("", "dies"))
+    with pytest.raises(EngineKilledError, match="the backend is gone"):
+        run(ask("toy", "refit", jobs=jobs), tmp_path)
+
+
+def test_a_refit_without_any_success_is_an_error(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
     toy.setenv("NOCTURNE_TOY", "lie")
     result = execute(ask("toy", "refit", jobs=(RefitJob(name="a", recipe={}, rows="fit_all"),)), tmp_path)
     assert result.candidates == ()
-    assert "differs from the engine's own predictions" in result.error
+    assert "a (fit_all): the exported model differs from the engine's own predictions" in result.error
 
 
 def test_paths_in_the_result_file_are_relative(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.contracts import EngineBudget, RefitJob
-from tasks.errors import EngineError
+from tasks.errors import EngineError, EngineKilledError
 from tasks.search import linear_fit
 from tasks.search.child import run_engine
 from tasks.search.engine import Fitted, Progress, TrainingData
@@ -36,7 +36,12 @@ class Toy:
         return [self._fitted(data, out, "first", 0.0, seen), self._fitted(data, out, "liar", 1e-3, seen)]
 
     def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
-        lie = 1e-3 if BEHAVIOUR == "lie" else 0.0
+        flaw = job.recipe.get("flaw")
+        if flaw == "fails":
+            raise EngineError("the fit did not converge")
+        if flaw == "dies":
+            raise EngineKilledError("the backend is gone")
+        lie = 1e-3 if flaw == "lies" or BEHAVIOUR == "lie" else 0.0
         return self._fitted(data, out, "whatever", lie, sorted(set(data.window[np.isfinite(data.y)])))
 
     def close(self) -> None:
