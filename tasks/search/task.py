@@ -22,7 +22,7 @@ from tasks.problem import Problem
 from tasks.search.process import EngineProgress, OnProgress, read_result, run
 from tasks.storage import StageStore, sha256_file
 
-CODE = ("tasks/search", "tasks/registry/serving", "tasks/contracts.py", "tasks/storage.py")
+CODE = ("tasks/search", "tasks/registry/serving", "tasks/contracts.py", "tasks/errors.py", "tasks/storage.py")
 RETRIES = 1
 log = logging.getLogger("nocturne.search")
 
