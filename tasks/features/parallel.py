@@ -52,7 +52,7 @@ class Plan:
     columns: tuple[str, ...]
     tick: float
     batches: tuple[tuple[int, ...], ...]
-    helpers: int
+    extra_workers: int
 
     @property
     def slot_rows(self) -> int:
@@ -62,7 +62,7 @@ class Plan:
     @property
     def values(self) -> int:
         """The numbers that the block holds: the input series, then every worker's slots."""
-        return len(self.inputs) * self.rows + self.helpers * SLOTS * len(self.columns) * self.slot_rows
+        return len(self.inputs) * self.rows + self.extra_workers * SLOTS * len(self.columns) * self.slot_rows
 
 
 class Block:
@@ -139,13 +139,13 @@ def panel(frame: pd.DataFrame, spec: FeatureSpec, workers: int) -> Array:
 
     Small panels, and those of few and long symbols, are computed by this process alone.
     """
-    helpers = min(workers - 1, len(frame) // WORTH_A_PROCESS)
-    plan = _plan(frame, spec, helpers) if helpers > 0 else None
-    if plan is None or helpers * SLOTS * plan.slot_rows > plan.rows or not hasattr(os, "memfd_create"):
+    extra_workers = min(workers - 1, len(frame) // WORTH_A_PROCESS)
+    plan = _plan(frame, spec, extra_workers) if extra_workers > 0 else None
+    if plan is None or extra_workers * SLOTS * plan.slot_rows > plan.rows or not hasattr(os, "memfd_create"):
         return matrix.panel(frame, spec)
     out = np.empty((len(spec.columns), len(frame)), dtype=np.float64).T
-    with _block(plan, frame) as (block, handle), ExitStack() as running:
-        crew = [Worker(plan, handle, number) for number in range(helpers)]
+    with _block(plan, frame, spec.bar) as (block, handle), ExitStack() as running:
+        crew = [Worker(plan, handle, number) for number in range(extra_workers)]
         for worker in crew:
             running.callback(worker.stop)
         _work(block, out, crew)
@@ -184,25 +184,25 @@ def _dismiss(worker: Worker, crew: list[Worker], waiting: deque[int]) -> None:
     log.warning("features: a worker process ended with %s; its share is computed again", worker.stop())
 
 
-def _plan(frame: pd.DataFrame, spec: FeatureSpec, helpers: int) -> Plan:
+def _plan(frame: pd.DataFrame, spec: FeatureSpec, extra_workers: int) -> Plan:
     edges = matrix.symbol_edges(frame["symbol"].to_numpy())
     return Plan(
         rows=len(frame),
-        inputs=tuple(matrix.arrays(frame.head(0))),
+        inputs=tuple(matrix.arrays(frame.head(0), spec.bar)),
         columns=spec.columns,
         tick=spec.tick,
         batches=tuple(tuple(batch) for batch in matrix.batches(edges)),
-        helpers=helpers,
+        extra_workers=extra_workers,
     )
 
 
 @contextmanager
-def _block(plan: Plan, frame: pd.DataFrame) -> Iterator[tuple[Block, int]]:
+def _block(plan: Plan, frame: pd.DataFrame, bar: str) -> Iterator[tuple[Block, int]]:
     handle = os.memfd_create("features")
     try:
         os.ftruncate(handle, 8 * plan.values)
         block = Block(plan, handle)
-        for name, values in matrix.arrays(frame).items():
+        for name, values in matrix.arrays(frame, bar).items():
             block.bars[name][:] = values
         yield block, handle
     finally:
