@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 export NOCTURNE_HOME ?= $(CURDIR)/var
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults lock lock-check format clean run doctor
+.PHONY: help demo test check bench lock lock-check format clean run doctor
 
 help: ## list the targets
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

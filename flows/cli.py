@@ -43,8 +43,8 @@ Source = Annotated[str, typer.Argument(help="builtin:sp500, builtin:nasdaq, or a
 
 def main() -> None:
     """Entry point: errors that this project names become one sentence and their exit code."""
-    settings.apply()
     try:
+        settings.apply()
         app()
     except NocturneError as error:
         err.print(f"[bold red]error[/] {type(error).__name__}: ", end="")
@@ -120,7 +120,8 @@ def _night(problem: Any, mark: str) -> dict[str, Any]:
         with tags(problem.name, problem.target, "manual"):
             document = as_document(nightly(problem))
     document["seconds"] = _whole(clock, document["seconds"])
-    unchanged.record(problem, mark, document, partial=bool(document["partial"]))
+    failed = any(engine["error"] for engine in document["engines"])
+    unchanged.record(problem, mark, document, partial=failed or not document["reproducible"])
     return document
 
 

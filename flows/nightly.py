@@ -33,7 +33,6 @@ from flows.progress import StageClock
 from tasks.bars.task import ingest
 from tasks.contracts import EngineResult, FeatureMatrix, Leaderboard, RefitJob, Rows
 from tasks.environment import installed_versions
-from tasks.errors import EngineError
 from tasks.features.catalogue import lookback
 from tasks.features.task import build_features, specification
 from tasks.leaderboard.task import score
@@ -70,19 +69,20 @@ def nightly(problem: Problem) -> Facts:
     with clock.stage("leaderboard"):
         board = score(problem, rows, results)
     with clock.stage("refit"):
-        fits, refitted, importance = _refit(problem, features, rows, board, results)
+        refitted, explained = _refit(problem, features, rows, board, results)
     night = Night(
         problem=problem, snapshot=snapshot, features=features, rows=rows, results=results, leaderboard=board,
-        code_version=code_digest("tasks", "flows"),
+        code_version=code_digest("tasks", "flows"), notes=_notes(rows, results, refitted, explained),
     )  # fmt: skip
     with clock.stage("gate"):
         incumbent = champion_now(problem.name)
+        fits = Fits.of(refitted)
         verdict = judge(night, fits, incumbent)
     with clock.stage("register"):
         logged = log_night(night)
         registered = register_version(night, logged, verdict.entry)
         if verdict.decision.promote:
-            promote(registered, verdict.entry, snapshot, rows)
+            promote(registered, verdict.entry, night, incumbent)
     with clock.stage("report"):
         facts = Facts(
             run_id=str(flow_run.get_id()),
@@ -96,7 +96,8 @@ def nightly(problem: Problem) -> Facts:
             engines=results,
             forecasts=_forecasts(board, results, fits),
             importance_of=board.scores[0].candidate,
-            importance=importance,
+            importance=explained.importance,
+            warnings=night.notes,
             version=registered.version,
             champion_version=registered.version if verdict.decision.promote else getattr(incumbent, "version", ""),
             model_uri=f"models:/{problem.name}@champion",
@@ -121,19 +122,13 @@ def _search(problem: Problem, features: FeatureMatrix, rows: Rows) -> tuple[Engi
 
 def _refit(
     problem: Problem, features: FeatureMatrix, rows: Rows, board: Leaderboard, results: tuple[EngineResult, ...]
-) -> tuple[Fits, tuple[EngineResult, ...], tuple[tuple[str, float], ...]]:
+) -> tuple[tuple[EngineResult, ...], EngineResult]:
     """The leader and every baseline fitted again, an engine a process; meanwhile, what the leader looks at."""
-    jobs = _jobs(problem, board, results)
     leader = next(c for result in results for c in result.candidates if c.name == board.scores[0].candidate)
+    jobs = _jobs(problem, board, results)
     running = [refit.submit(problem, features, rows, engine, mine) for engine, mine in jobs.items()]
     explained = explain.submit(problem, features, rows, leader.engine, leader.model)
-    refitted = tuple(future.result() for future in running)
-    failed = [f"{result.engine}: {result.error}" for result in refitted if result.error]
-    if failed:
-        raise EngineError(f"recipes could not be fitted again, so nothing can be judged: {'; '.join(failed)}")
-    fits = Fits.of((job, fit) for mine, done in zip(jobs.values(), refitted, strict=True)
-                   for job, fit in zip(mine, done.candidates, strict=True))  # fmt: skip
-    return fits, refitted, explained.result().importance
+    return tuple(future.result() for future in running), explained.result()
 
 
 def _jobs(problem: Problem, board: Leaderboard, results: tuple[EngineResult, ...]) -> dict[str, tuple[RefitJob, ...]]:
@@ -148,6 +143,15 @@ def _jobs(problem: Problem, board: Leaderboard, results: tuple[EngineResult, ...
     return jobs
 
 
+def _notes(
+    rows: Rows, results: tuple[EngineResult, ...], refitted: tuple[EngineResult, ...], explained: EngineResult
+) -> tuple[str, ...]:
+    """What degraded the night without failing it, for the report and for the registry's entry."""
+    said = [f"{result.engine}: {text}" for result in (*results, *refitted) for text in result.notes]
+    missing = [f"{result.engine}: {result.error}" for result in (*refitted, explained) if result.error]
+    return tuple(dict.fromkeys((*rows.warnings, *said, *missing)))
+
+
 def _forecasts(board: Leaderboard, results: tuple[EngineResult, ...], fits: Fits) -> tuple[Forecast, ...]:
     """What the report draws: the leader and the best baseline."""
     searched = {candidate.name: candidate.predictions for result in results for candidate in result.candidates}
@@ -156,6 +160,7 @@ def _forecasts(board: Leaderboard, results: tuple[EngineResult, ...], fits: Fits
     return tuple(
         Forecast(candidate=name, role=role, search=searched[name], gate=fits.gated[name].predictions)  # type: ignore[arg-type]
         for name, role in names.items()
+        if name in fits.gated
     )
 
 

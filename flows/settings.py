@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tasks.errors import ConfigurationError
 from tasks.storage import home
 
 DEFAULTS = {
@@ -43,4 +44,9 @@ def apply() -> None:
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     os.environ["NOCTURNE_HOME"] = str(home())
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect does not make its parents
+    try:
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect does not make its parents
+    except OSError as error:
+        raise ConfigurationError(
+            f"the state folder {home()} cannot be made: {error.strerror}; set NOCTURNE_HOME to a writable folder"
+        ) from error

@@ -1,7 +1,8 @@
 """A night on which nothing changed is answered from the last one's record, before Prefect is even imported.
 
-"Nothing" means: the problem, the bytes that its source holds, the code, the lock, and the champion that the last
-night left. Every night, answered or run, leaves a record of its own below ``runs/<problem>/``.
+"Nothing" means: the problem, the bytes that its source holds, the day (a bar that was unfinished yesterday is finished
+today), the code, the lock, the registry, and the champion that the last night left. Every night, answered or run,
+leaves a record of its own below ``runs/<problem>/``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tasks.bars.describe import from_problem
 from tasks.bars.files import source_digest
 from tasks.errors import StorageError
 from tasks.problem import Problem
+from tasks.registry.mlflow_store import tracking_uri
 
 
 def fingerprint(problem: Problem) -> str:
@@ -24,6 +26,8 @@ def fingerprint(problem: Problem) -> str:
         {
             "problem": problem.digest(),
             "source": source_digest(from_problem(problem)),
+            "day": "" if problem.source.startswith("builtin:") else str(datetime.now(UTC).date()),
+            "registry": tracking_uri(),
             "code": storage.code_digest("tasks", "flows"),
             "lock": storage.lock_digest(),
         }
@@ -56,12 +60,25 @@ def answer(problem: Problem, document: dict[str, Any], seconds: float) -> dict[s
         **document,
         "run_id": run_id,
         "unchanged_since": document.get("unchanged_since") or document["run_id"],
-        "decision": {**before, "outcome": "unchanged", "reasons": [reason, *before["reasons"]]},
+        "decision": {
+            **before,
+            "outcome": "unchanged",
+            "promoted": False,
+            "headline": "Nothing changed since the last run",
+            "reasons": [reason, *before["reasons"]],
+        },
+        "leaderboard": [_as_before(entry) for entry in document["leaderboard"]],
         "seconds": {"unchanged": round(seconds, 3)},
         "engine_seconds": {},
     }
     storage.write_json(_folder(problem) / f"{_stamp()}-{run_id}.json", {"document": answered, "answered": True})
     return answered
+
+
+def _as_before(entry: dict[str, Any]) -> dict[str, Any]:
+    """Who became champion then is champion already."""
+    renamed = {"now champion": "champion"}
+    return {**entry, "standing": [renamed.get(word, word) for word in entry["standing"]]}
 
 
 def record(problem: Problem, mark: str, document: dict[str, Any], partial: bool) -> None:

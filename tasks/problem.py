@@ -135,6 +135,12 @@ class Problem(BaseModel):
         threads = self.threads if engine in ("h2o", "autokeras") else 1
         return EngineBudget(models=models, seconds=seconds, epochs=epochs, threads=threads, memory_mb=self.memory_mb)
 
+    @property
+    def predicts(self) -> str:
+        """What a model of this problem predicts, in words: equal words mean that forecasts can be compared."""
+        kind = f" ({self.variance}, tick {self.tick:g})" if self.target == "volatility" else ""
+        return f"{self.target}{kind} over {self.horizon} x {self.bar} on {self.calendar}"
+
     def digest(self) -> str:
         """SHA-256 of the description, the same for the same values however they were given."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()

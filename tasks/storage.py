@@ -100,11 +100,11 @@ def read_parquet(ref: Ref, columns: list[str] | None = None) -> pd.DataFrame:
 
 
 def code_digest(*packages: str) -> str:
-    """SHA-256 over the Python files of packages or modules below the project, such as ``tasks/features``."""
+    """SHA-256 over the code and page templates of packages or modules of the project, such as ``tasks/features``."""
     digest = hashlib.sha256()
     for name in sorted(packages):
         root = PROJECT / name
-        files = [root] if root.suffix == ".py" else sorted(root.rglob("*.py"))
+        files = [root] if root.suffix == ".py" else sorted([*root.rglob("*.py"), *root.rglob("*.j2")])
         for file in files:
             digest.update(f"{file.relative_to(PROJECT).as_posix()}\0{sha256_file(file)}\n".encode())
     return digest.hexdigest()

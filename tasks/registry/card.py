@@ -12,8 +12,10 @@ from tasks.storage import lock_digest, sha256_json
 
 
 def outcome(entry: Entry) -> str:
-    """The decision's outcome for this entry: ``kept`` unless it is the one that takes the alias."""
-    return entry.decision.outcome if entry.decision.promote == entry.gated.name else "kept"
+    """What became of this entry: the decision's outcome if it takes the alias, else that it was not promoted."""
+    if entry.decision.promote == entry.gated.name:
+        return entry.decision.outcome
+    return "quarantined" if entry.decision.outcome == "quarantined" else "not promoted"
 
 
 def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
@@ -25,6 +27,8 @@ def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
         "target": f"{night.rows.target.name}, {night.rows.target.horizon} ahead",
         "recipe_sha256": recipe_digest(entry.gated),
         "problem_sha256": night.problem.digest(),
+        "predicts": night.problem.predicts,
+        "symbols": json.dumps(night.snapshot.symbols),
         "snapshot_sha256": night.snapshot.sha256,
         "lock_sha256": lock_digest(),
         "code_version": night.code_version,

@@ -5,6 +5,7 @@ Pure: arrays in, contracts out. It fits nothing and decides nothing.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from tasks.errors import EngineError
 from tasks.registry.gate import compare, label_overlap, losses_by_date
 
 FloatArray = npt.NDArray[np.float64]
+LEAST_COVERED = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,6 @@ class Champion:
 
     name: str
     recipe_sha256: str
-    problem_sha256: str
     predictions: FloatArray | None
     why: str = ""
 
@@ -61,6 +62,12 @@ class GateRows:
             label=gate["label"].to_numpy(np.float64),
             target=target,
             bars_per_session=per_session,
+        )
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> GateRows:
+        """The gate rows (n,) that are kept."""
+        return dataclasses.replace(
+            self, positions=self.positions[kept], sessions=self.sessions[kept], label=self.label[kept]
         )
 
     def losses(self, predictions: FloatArray) -> pd.Series:
@@ -90,16 +97,9 @@ def gather(
         for rival in baselines
         if rival.name != challenger.name
     ]
-    unscored = ""
-    if champion is not None:
-        unscored = champion.why
-        if champion.predictions is not None and not unscored:
-            theirs = gate.losses(champion.predictions)
-            bad = int((~np.isfinite(theirs)).sum())
-            if bad:
-                unscored = f"it gave no prediction on {bad} of {len(theirs)} gate dates"
-            else:
-                comparisons.append(compare(mine, theirs, name=champion.name, role="champion", overlap=overlap))
+    unscored = "" if champion is None else champion.why or _uncovered(gate, champion)
+    if champion is not None and not unscored:
+        comparisons.append(_against(gate, challenger, champion, overlap))
     return Evidence(
         challenger=challenger.name,
         challenger_engine=challenger.engine,
@@ -109,12 +109,32 @@ def gather(
         dates=len(mine),
         champion=champion.name if champion else "",
         champion_recipe_sha256=champion.recipe_sha256 if champion else "",
-        champion_problem=champion.problem_sha256 if champion else "",
         champion_unscored=unscored,
         required_dates=required_dates,
         partial=partial,
         alarms=alarms,
     )
+
+
+def _uncovered(gate: GateRows, champion: Champion) -> str:
+    """Why the champion is not compared: it must predict on every date, for most of the rows."""
+    if champion.predictions is None:
+        return "it gave no predictions"
+    finite = np.isfinite(champion.predictions[gate.positions])
+    missed = len(np.unique(gate.sessions)) - len(np.unique(gate.sessions[finite]))
+    if missed:
+        return f"it gave no prediction on {missed} of {len(np.unique(gate.sessions))} gate dates"
+    if finite.mean() < LEAST_COVERED:
+        return f"it knows only {finite.mean():.0%} of the gate's rows"
+    return ""
+
+
+def _against(gate: GateRows, challenger: GatedFit, champion: Champion, overlap: int) -> GateComparison:
+    """Both on the rows that the champion covers: it may not know a symbol that was listed after its time."""
+    assert champion.predictions is not None
+    covered = gate.only(np.isfinite(champion.predictions[gate.positions]))
+    mine, theirs = covered.losses(challenger.predictions), covered.losses(champion.predictions)
+    return compare(mine, theirs, name=champion.name, role="champion", overlap=overlap)
 
 
 def distance(gate: GateRows, shipped: FloatArray, gated: FloatArray) -> float:

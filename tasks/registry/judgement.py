@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Candidate, Decision, Evidence, Ref, RefitJob
+from tasks.contracts import Candidate, Decision, EngineResult, Evidence, Ref
 from tasks.errors import EngineError
 from tasks.registry import gate as gates
 from tasks.registry.bundle import recipe_digest
@@ -24,22 +24,35 @@ from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, gath
 from tasks.registry.records import ChampionInfo, Entry, Night
 from tasks.storage import read_parquet
 
+DAILY_DATES = 504
 ROWS = ["symbol", "time", "session", "label", "label_end", "window", "fit_gate", "fit_all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fits:
-    """Refitted candidates by name: on everything before the gate, and on all rows (the same where only one exists)."""
+    """Refitted candidates by name: on everything before the gate, and on all rows; ``failed`` says what is missing."""
 
     gated: dict[str, Candidate]
-    shipped: dict[str, Candidate]
+    all_rows: dict[str, Candidate]
+    failed: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, done: Iterable[tuple[RefitJob, Candidate]]) -> Self:
-        """From refit jobs and what came of each."""
-        pairs = list(done)
-        gated = {job.name: fit for job, fit in pairs if job.rows == "fit_gate"}
-        return cls(gated=gated, shipped=gated | {job.name: fit for job, fit in pairs if job.rows == "fit_all"})
+    def of(cls, refitted: Iterable[EngineResult]) -> Self:
+        """From the engines' answers to their refit jobs."""
+        results = list(refitted)
+        fits = [fit for result in results for fit in result.candidates]
+        return cls(
+            gated={fit.name: fit for fit in fits if fit.rows == "fit_gate"},
+            all_rows={fit.name: fit for fit in fits if fit.rows == "fit_all"},
+            failed=tuple(text for result in results for text in (result.error, *result.notes) if text),
+        )
+
+    def shipped(self, name: str, policy: str) -> Candidate:
+        """What consumers would get of a recipe. Raises EngineError if the policy's fit is missing."""
+        found = (self.gated if policy == "none" else self.all_rows).get(name)
+        if found is None:
+            raise EngineError(f"{name} could not be fitted on all rows, so it cannot ship: {'; '.join(self.failed)}")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +79,16 @@ def judge(night: Night, fits: Fits, champion: ScoredChampion | None) -> Verdict:
     gate = GateRows.of(frame, night.rows.target)
     board = night.leaderboard
     leader = board.scores[0]
+    baselines = [score.candidate for score in board.scores if score.engine == "baseline"]
+    lost = tuple(f"baseline {name} could not be fitted again" for name in baselines if name not in fits.gated)
     evidence = gather(
         gate,
         _gated(fits, leader.candidate),
-        [_gated(fits, score.candidate) for score in board.scores if score.engine == "baseline"],
-        next(score.candidate for score in board.scores if score.engine == "baseline"),
+        [_gated(fits, name) for name in baselines if name in fits.gated],
+        next((name for name in baselines if name in fits.gated), ""),
         _champion(champion),
-        required_dates=night.problem.gate_sessions,
-        partial=partial(night),
+        required_dates=required_dates(night),
+        partial=(*partial(night), *lost),
         alarms=gates.plausibility_alarms(leader, night.rows.target),
     )
     decision = gates.decide(evidence, night.problem.alpha, night.problem.allow_partial)
@@ -84,6 +99,11 @@ def judge(night: Night, fits: Fits, champion: ScoredChampion | None) -> Verdict:
     )
 
 
+def required_dates(night: Night) -> int:
+    """Gate dates without which nothing is replaced: two years of daily bars, whatever the problem asks for."""
+    return max(night.problem.gate_sessions, DAILY_DATES) if night.problem.bar == "1d" else night.problem.gate_sessions
+
+
 def partial(night: Night) -> tuple[str, ...]:
     """What is missing from a night's evidence: engines that failed, symbols set apart."""
     failed = [f"engine {r.engine} failed: {r.error.splitlines()[0]}" for r in night.results if r.error]
@@ -91,8 +111,10 @@ def partial(night: Night) -> tuple[str, ...]:
     return tuple(failed + apart)
 
 
-def learned_from_gate(champion: ChampionInfo, night: Night) -> str:
+def why_not_comparable(champion: ChampionInfo, night: Night) -> str:
     """Why the champion cannot be scored on tonight's gate rows, or nothing."""
+    if champion.predicts and champion.predicts != night.problem.predicts:
+        return f"it predicts {champion.predicts}, tonight's problem {night.problem.predicts}; give it another name"
     first = next(window.first for window in night.rows.windows if window.name == "gate")
     end = champion.gated_training_end
     if not end:
@@ -105,7 +127,9 @@ def learned_from_gate(champion: ChampionInfo, night: Night) -> str:
 def _gated(fits: Fits, name: str) -> GatedFit:
     fit = fits.gated.get(name)
     if fit is None:
-        raise EngineError(f"{name} could not be fitted on the rows before the gate: it cannot be judged")
+        raise EngineError(
+            f"{name} could not be fitted on the rows before the gate, so it cannot be judged: {'; '.join(fits.failed)}"
+        )
     return GatedFit(
         name=name, engine=fit.engine, recipe_sha256=recipe_digest(fit), predictions=_values(fit.predictions)
     )
@@ -117,7 +141,6 @@ def _champion(scored: ScoredChampion | None) -> Champion | None:
     return Champion(
         name=f"{scored.info.candidate} (version {scored.info.version})",
         recipe_sha256=scored.info.recipe_sha256,
-        problem_sha256=scored.info.problem_sha256,
         predictions=None if scored.predictions is None else _values(scored.predictions),
         why=scored.why,
     )
@@ -127,7 +150,7 @@ def _entry(
     night: Night, fits: Fits, frame: pd.DataFrame, gate: GateRows, *, decision: Decision, evidence: Evidence
 ) -> Entry:
     name = decision.promote or evidence.challenger
-    gated, shipped = fits.gated[name], fits.shipped[name]
+    gated, shipped = fits.gated[name], fits.shipped(name, night.problem.refit)
     one_fit = shipped.model == gated.model
     losses = gate.losses(_values(gated.predictions))
     gated_end = _training_end(frame, "fit_gate")

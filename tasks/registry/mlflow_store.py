@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import ModelInputError, RegistryError
+from tasks.errors import ConfigurationError, ModelInputError, RegistryError
 from tasks.registry.records import ChampionInfo, Registered, VersionInfo
 from tasks.storage import home
 
@@ -52,6 +52,12 @@ def tracking_uri() -> str:
     return given or f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
 
 
+def shown_uri() -> str:
+    """The tracking URI as it may be shown: without the password that it may hold."""
+    scheme, separator, rest = tracking_uri().partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if not scheme.startswith("sqlite") else tracking_uri()
+
+
 def open_store() -> Store:
     """MLflow, pointed at the tracking URI, quiet, without telemetry. The first call in a new folder makes the tables.
 
@@ -75,7 +81,7 @@ def _client(uri: str) -> MlflowClient:
 
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
-    with _as_registry_error(f"{uri}: MLflow's store cannot be opened"):
+    with _as_registry_error(f"{shown_uri()}: MLflow's store cannot be opened"):
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         client = mlflow.MlflowClient()
@@ -161,6 +167,8 @@ def champion(store: Store, name: str) -> ChampionInfo | None:
         snapshot_sha256=tags.get("snapshot_sha256", ""),
         tracking_uri=store.tracking_uri,
         bars_needed=int(tags.get("bars_needed", 0)),
+        predicts=tags.get("predicts", ""),
+        symbols=tuple(json.loads(tags.get("symbols", "[]"))),
     )
 
 
@@ -203,7 +211,10 @@ def predict(store: Store, uri: str, bars: pd.DataFrame, rows: str) -> list[dict[
     import mlflow  # noqa: PLC0415
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-    with _as_registry_error(f"{uri}: the model cannot be loaded from {store.tracking_uri}"):
+    name, _, alias = uri.removeprefix("models:/").partition("@")
+    if alias and _aliased(store, name, alias) is None:
+        raise _unknown(store, name, alias)
+    with _as_registry_error(f"{uri}: the model cannot be loaded from {shown_uri()}"):
         model = mlflow.pyfunc.load_model(uri)
     schema = model.metadata.get_input_schema()
     one_symbol = "symbol" not in schema.required_input_names() and bars["symbol"].nunique() == 1
@@ -225,6 +236,12 @@ def names(store: Store) -> tuple[str, ...]:
         return tuple(sorted(model.name for model in store.client.search_registered_models()))
 
 
+def _unknown(store: Store, name: str, alias: str = "") -> ConfigurationError:
+    known = ", ".join(names(store)) or "none"
+    held = f" that holds the alias '{alias}'" if alias else ""
+    return ConfigurationError(f"no registered model '{name}'{held} in {shown_uri()}; there are: {known}")
+
+
 def history(store: Store, name: str) -> tuple[VersionInfo, ...]:
     """Every version of a registered model, newest first, with aliases, when and why it was promoted or not."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
@@ -232,8 +249,7 @@ def history(store: Store, name: str) -> tuple[VersionInfo, ...]:
     try:
         aliases = store.client.get_registered_model(name).aliases
     except MlflowException as error:
-        known = ", ".join(names(store)) or "none"
-        raise RegistryError(f"no registered model '{name}'; there are: {known}") from error
+        raise _unknown(store, name) from error
     with _as_registry_error(f"{name}: its versions cannot be read"):
         versions = store.client.search_model_versions(f"name='{name}'")
     holders: dict[str, list[str]] = {}

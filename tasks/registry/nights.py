@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -16,13 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tasks.contracts import Candidate, Ref, Rows, Score, Snapshot, to_json
 from tasks.errors import RegistryError
 from tasks.registry.bundle import entry_facts, without_nan
 from tasks.registry.card import description, version_tags
-from tasks.registry.mlflow_store import Store, create_version, experiment, finish, log_values, new_run, set_champion
+from tasks.registry.mlflow_store import (
+    Store,
+    champion,
+    create_version,
+    experiment,
+    finish,
+    log_values,
+    new_run,
+    set_champion,
+    shown_uri,
+)
 from tasks.registry.mlflow_store import set_version_tags as tag
 from tasks.registry.model_log import log_model
 from tasks.registry.parity import TOLERANCE, ask, evaluated, require_parity
@@ -52,11 +64,11 @@ def log_night(store: Store, night: Night) -> LoggedNight:
             uris.append((candidate.name, log_model(child, candidate.name, night, candidate, _searched(night, score))))
         finish(store, child)
     finish(store, run_id)
-    url = "" if store.local else f"{store.tracking_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    url = "" if store.local else f"{shown_uri().rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
     return LoggedNight(
         run_id=run_id,
         experiment_id=experiment_id,
-        tracking_uri=store.tracking_uri,
+        tracking_uri=shown_uri(),
         url=url,
         model_uris=tuple(uris),
     )
@@ -90,14 +102,18 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
     )
 
 
-def verify_and_promote(store: Store, registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows) -> float:
+def verify_and_promote(
+    store: Store, registered: Registered, entry: Entry, night: Night, judged: ChampionInfo | None
+) -> float:
     """Load both fits afresh in a clean process, compare them with what was evaluated, then move the alias.
 
-    Returns the largest relative difference found. Raises RegistryError, with the alias unmoved and the version tagged
-    with the reason, if a model does not load, misses a gate row, or says anything else than what was evaluated.
+    ``judged`` is the champion that the decision was made against. Returns the largest relative difference found.
+    Raises RegistryError, with the alias unmoved and the version tagged with the reason, if a model does not load,
+    misses a gate row, says anything else than what was evaluated, or if another champion was promoted meanwhile.
     """
     try:
-        worst = verify(registered, entry, snapshot, rows)
+        worst = verify(registered, entry, night.snapshot, night.rows)
+        _require_same_champion(store, registered.name, judged)
     except RegistryError as error:
         tag(store, registered, {"verified": f"failed: {error}"[:4000]})
         raise
@@ -105,6 +121,15 @@ def verify_and_promote(store: Store, registered: Registered, entry: Entry, snaps
     set_champion(store, registered)
     log.info("%s: version %s is champion", registered.name, registered.version)
     return worst
+
+
+def _require_same_champion(store: Store, name: str, judged: ChampionInfo | None) -> None:
+    now = champion(store, name)
+    before, after = (info.version if info else "none" for info in (judged, now))
+    if before != after:
+        raise RegistryError(
+            f"{name}: the decision was made against champion version {before}, but {after} is champion now: run again"
+        )
 
 
 def verify(registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows) -> float:
@@ -125,16 +150,33 @@ def verify(registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows)
     return max(differences)
 
 
-def champion_predictions(champion: ChampionInfo, snapshot: Snapshot, out: Path) -> Ref:
+def champion_predictions(info: ChampionInfo, snapshot: Snapshot, out: Path) -> Ref:
     """The champion's gated fit on every row of tonight's snapshot, aligned with it, as one column ``prediction``.
 
     It is loaded in a clean process from the registry: it may have other features than tonight's code. NaN stands in
-    its lookback. Raises RegistryError if it does not load or predict.
+    its lookback and for symbols that it does not know. Raises RegistryError if it does not load or predict.
     """
-    said = ask(champion.tracking_uri, [champion.gated_uri or champion.model_uri], snapshot)[0]
+    rows = read_parquet(snapshot.bars)
+    known = _known_rows(info, rows)
+    asked = snapshot if known.all() else _part(snapshot, rows[known], out)
+    said = ask(info.tracking_uri, [info.gated_uri or info.model_uri], asked)[0]
     if said.error or not np.isfinite(said.predictions).any():
-        raise RegistryError(f"the champion {champion.name} version {champion.version} cannot be scored: {said.error}")
-    return write_parquet(out, pd.DataFrame({"prediction": said.predictions}))
+        raise RegistryError(f"the champion {info.name} version {info.version} cannot be scored: {said.error}")
+    predictions = np.full(len(rows), np.nan)
+    predictions[known] = said.predictions
+    return write_parquet(out, pd.DataFrame({"prediction": predictions}))
+
+
+def _known_rows(info: ChampionInfo, rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """A model of many symbols is asked for those that it knows; one of a single symbol is given no names."""
+    if len(info.symbols) < 2:
+        return np.ones(len(rows), dtype=bool)
+    return rows["symbol"].isin(info.symbols).to_numpy(bool)
+
+
+def _part(snapshot: Snapshot, rows: pd.DataFrame, out: Path) -> Snapshot:
+    bars = write_parquet(out.with_suffix(".bars.parquet"), rows)
+    return dataclasses.replace(snapshot, bars=bars, symbols=tuple(rows["symbol"].unique()))
 
 
 def _log_fit(logged: LoggedNight, night: Night, entry: Entry, role: Any) -> str:

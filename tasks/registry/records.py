@@ -101,6 +101,8 @@ class ChampionInfo:
     snapshot_sha256: str
     tracking_uri: str
     bars_needed: int = 0
+    predicts: str = ""
+    symbols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ champion_predictions(champion, snapshot) -> Ref                  its gated fit, 
 judge(night, fits, champion) -> Verdict                          evidence, decision, and the entry to register
 log_night(night) -> LoggedNight                                  parent run, a child a candidate, the leading three
 register_version(night, logged, entry) -> Registered             challenger, baseline or fallback: any number of times
-promote(registered, entry, snapshot, rows) -> float              load afresh, compare, then move the alias
+promote(registered, entry, night, judged) -> float                load afresh, compare, then move the alias
 ```
 
 None is cached or retried: the registry is the world's state, and a promotion that failed needs a person's look.
@@ -17,7 +17,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import Ref, Rows, Snapshot
+from tasks.contracts import Ref, Snapshot
 from tasks.errors import RegistryError
 from tasks.registry import judgement, mlflow_store, nights
 from tasks.registry.judgement import Fits, ScoredChampion, Verdict
@@ -60,9 +60,9 @@ def register_version(night: Night, logged: LoggedNight, entry: Entry) -> Registe
 
 
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows) -> float:
+def promote(registered: Registered, entry: Entry, night: Night, judged: ChampionInfo | None) -> float:
     """Verify the version in a clean process, then move the alias; returns the largest relative difference."""
-    return nights.verify_and_promote(mlflow_store.open_store(), registered, entry, snapshot, rows)
+    return nights.verify_and_promote(mlflow_store.open_store(), registered, entry, night, judged)
 
 
 @task(name="gate", cache_policy=NO_CACHE)
@@ -72,7 +72,7 @@ def judge(night: Night, fits: Fits, champion: ChampionInfo | None) -> Verdict:
 
 
 def _scored(champion: ChampionInfo, night: Night) -> ScoredChampion:
-    why = judgement.learned_from_gate(champion, night)
+    why = judgement.why_not_comparable(champion, night)
     if why:
         return ScoredChampion(info=champion, predictions=None, why=why)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.contracts import Score, to_json
 from tasks.report import words
-from tasks.report.facts import Facts, alerts, best_baseline, comparisons, ranked
+from tasks.report.facts import Facts, alerts, best_baseline, comparisons, is_reproducible, ranked
 
 
 def document(facts: Facts) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def document(facts: Facts) -> dict[str, Any]:
         "engines": [_engine(result) for result in facts.engines],
         "alerts": to_json(alerts(facts)),
         "partial": any(alert.level == "bad" for alert in alerts(facts)) or bool(facts.snapshot.quarantined),
+        "reproducible": all(is_reproducible(result) for result in facts.engines),
         "model_uri": facts.model_uri,
         "tracking_uri": facts.tracking_uri,
         "run_url": facts.run_url,
@@ -65,7 +66,8 @@ def _decision(facts: Facts) -> dict[str, Any]:
     return {
         "outcome": decision.outcome,
         "headline": words.headline(facts),
-        "candidate": decision.promote,
+        "candidate": decision.promote or (facts.evidence.challenger if facts.evidence else ""),
+        "promoted": bool(decision.promote),
         "version": facts.version,
         "champion_version": facts.champion_version,
         "reasons": list(decision.reasons),

@@ -207,7 +207,7 @@ def standing(facts: Facts, score: Score) -> tuple[str, ...]:
     reference = best_baseline(facts)
     if score.engine == "baseline":
         found.append("best baseline" if reference and reference.candidate == score.candidate else "baseline")
-    if facts.evidence and facts.evidence.champion == score.candidate:
+    if facts.evidence and facts.evidence.champion.partition(" (version ")[0] == score.candidate:
         found.append("champion before")
     if facts.decision.promote and facts.decision.promote == score.candidate:
         found.append("now champion")

@@ -81,9 +81,7 @@ def test_a_challenger_that_is_a_baseline_is_not_compared_with_itself() -> None:
 
 def test_the_champion_is_one_of_the_rivals() -> None:
     rows = frame()
-    champion = Champion(
-        name="old (version 3)", recipe_sha256="r", problem_sha256="p", predictions=np.full(len(rows), 0.2)
-    )
+    champion = Champion(name="old (version 3)", recipe_sha256="r", predictions=np.full(len(rows), 0.2))
     found = evidence(rows, np.zeros(len(rows)), champion)
     assert [item.role for item in found.comparisons if item.rival == "old (version 3)"] == ["champion"]
     assert found.champion_unscored == ""
@@ -94,7 +92,7 @@ def test_a_champion_that_cannot_be_scored_is_named_and_not_compared(why: str) ->
     rows = frame()
     predictions = np.full(len(rows), 0.2)
     predictions[-1] = np.nan
-    champion = Champion(name="old", recipe_sha256="", problem_sha256="", predictions=predictions, why=why)
+    champion = Champion(name="old", recipe_sha256="", predictions=predictions, why=why)
     found = evidence(rows, np.zeros(len(rows)), champion)
     assert all(item.role == "baseline" for item in found.comparisons)
     assert found.champion == "old"

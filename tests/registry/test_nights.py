@@ -14,7 +14,7 @@ import pytest
 
 from tasks.contracts import Candidate, GateComparison
 from tasks.contracts import Evidence as GateEvidence
-from tasks.errors import RegistryError
+from tasks.errors import ConfigurationError, RegistryError
 from tasks.registry import mlflow_store, nights, parity
 from tasks.registry.card import description, outcome, version_tags
 from tasks.registry.mlflow_store import Store
@@ -67,7 +67,7 @@ def test_promotion_is_last_and_history_tells_why(store: Store, night: Night, ent
     assert mlflow_store.champion(store, NAME) is None
     registered = nights.register(store, night, logged, entry)
     assert mlflow_store.champion(store, NAME) is None, "registering moves no alias"
-    worst = nights.verify_and_promote(store, registered, entry, night.snapshot, night.rows)
+    worst = nights.verify_and_promote(store, registered, entry, night, None)
     assert worst <= 1e-12
     champion = mlflow_store.champion(store, NAME)
     assert champion is not None
@@ -92,7 +92,7 @@ def test_promotion_is_last_and_history_tells_why(store: Store, night: Night, ent
 def refused(store: Store, night: Night, entry: Entry, registered: Registered, message: str) -> None:
     """The promotion fails with these words, no alias has moved, and the version says why."""
     with pytest.raises(RegistryError, match=message):
-        nights.verify_and_promote(store, registered, entry, night.snapshot, night.rows)
+        nights.verify_and_promote(store, registered, entry, night, None)
     assert mlflow_store.champion(store, NAME) is None
     tags = store.client.get_model_version(NAME, registered.version).tags
     assert tags["verified"].startswith("failed: ")
@@ -107,7 +107,7 @@ def test_a_model_that_says_something_else_is_not_promoted(
     monkeypatch.setattr(nights, "ask", lambda *_: honest)
     off = replace(entry, gated=changed(entry.gated, tmp_path, 1 + 1e-9))
     refused(store, night, off, registered, "it is not what was evaluated")
-    assert nights.verify_and_promote(store, registered, entry, night.snapshot, night.rows) == 0.0
+    assert nights.verify_and_promote(store, registered, entry, night, None) == 0.0
 
 
 def fits(entry: Entry) -> tuple[Candidate, Candidate]:
@@ -166,7 +166,7 @@ def test_one_fit_is_logged_once_and_says_so(store: Store, night: Night, entry: E
 
 
 def test_an_unknown_name_lists_those_that_exist(store: Store) -> None:
-    with pytest.raises(RegistryError, match="no registered model 'nothing'; there are: none"):
+    with pytest.raises(ConfigurationError, match=r"no registered model 'nothing' in .*; there are: none"):
         mlflow_store.history(store, "nothing")
 
 
@@ -220,7 +220,7 @@ def test_tags_and_page_carry_decision_evidence_and_what_degraded(night: Night, e
     assert "- h2o failed" in page
     assert f"models:/{NAME}@champion" in page
     other = replace(entry.decision, promote="lhar", outcome="baseline")
-    assert outcome(replace(entry, decision=other)) == "kept"
+    assert outcome(replace(entry, decision=other)) == "not promoted"
 
 
 def test_metrics_that_are_not_finite_are_left_out(store: Store, logged: LoggedNight) -> None:
@@ -230,3 +230,33 @@ def test_metrics_that_are_not_finite_are_left_out(store: Store, logged: LoggedNi
     data = store.client.get_run(logged.run_id).data
     assert len(data.metrics) == 251
     assert len(data.params) == 250
+
+
+def test_a_champion_promoted_meanwhile_is_not_overwritten(store: Store, night: Night, entry: Entry) -> None:
+    """The decision was made against no champion; by the time of the promotion there is one."""
+    logged = nights.log_night(store, night)
+    first, second = (nights.register(store, night, logged, entry) for _ in range(2))
+    nights.verify_and_promote(store, first, entry, night, None)
+    with pytest.raises(RegistryError, match=r"against champion version none, but 1 is champion now"):
+        nights.verify_and_promote(store, second, entry, night, None)
+    champion = mlflow_store.champion(store, NAME)
+    assert champion is not None
+    assert champion.version == first.version
+    nights.verify_and_promote(store, second, entry, night, champion)
+
+
+def test_a_champion_of_many_symbols_is_asked_only_for_those_it_knows(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = pd.DataFrame({"symbol": ["A", "A", "B", "NEW"], "time": pd.to_datetime(["2020-01-02"] * 4, utc=True)})
+    snapshot = dataclasses.replace(night.snapshot, bars=write_parquet(tmp_path / "b.parquet", bars))
+    fields: dict[str, Any] = {item.name: "" for item in dataclasses.fields(ChampionInfo)}
+    info = ChampionInfo(**{**fields, "name": NAME, "version": "9", "symbols": ("A", "B")})
+
+    def ask(_uri: str, _uris: object, asked: Any) -> list[Said]:
+        assert asked.symbols == ("A", "B")
+        return [Said(uri="m", predictions=np.arange(3.0), error="", seconds=0)]
+
+    monkeypatch.setattr(nights, "ask", ask)
+    ref = nights.champion_predictions(info, snapshot, tmp_path / "out.parquet")
+    np.testing.assert_array_equal(read_parquet(ref)["prediction"], [0.0, 1.0, 2.0, np.nan])
