@@ -1,6 +1,6 @@
-"""Calendar features, from the session's date alone: what a calendar on the wall knows.
+"""Calendar features, from the bar's date alone (see dates): what a calendar on the wall knows.
 
-They describe the bar's own session. Exchange holidays are not used: they are announced and changed over time.
+They describe the bar's own day. Exchange holidays are not used: they are announced and changed over time.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _days_since_previous(s: Series) -> Array:
 
 
 def _of_day(compute: Callable[[Dates], npt.NDArray[Any]]) -> Callable[[Series], Array]:
-    """A feature of the session's date: computed once for each day of the span and looked up for the bars."""
+    """A feature of the date: computed once for each day of the span and looked up for the bars."""
 
     def look_up(s: Series) -> Array:
         if not len(s):
@@ -86,7 +86,7 @@ def _entry(name: str, compute: Callable[[Series], Array], unit: str, description
         inputs=("session",),
         unit=unit,
         description=description,
-        formula="from the session's date",
+        formula="from the bar's date: of a daily bar its session, of a shorter one the UTC date of its close",
     )
 
 
@@ -115,7 +115,5 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _entry("quarter_end_month", _of_day(_quarter_end), "flag", "A month that ends a quarter."),
     _entry("expiry_week", _of_day(_expiry_week), "flag", "The week of the third Friday, when options expire."),
-    _entry(
-        "days_since_previous", _days_since_previous, "days", "Days since the session of the bar before.", lookback=2
-    ),
+    _entry("days_since_previous", _days_since_previous, "days", "Days since the date of the bar before.", lookback=2),
 )

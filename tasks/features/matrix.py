@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..contracts import FeatureSpec
 from .catalogue import feature, lookback
+from .dates import bar_dates
 from .series import BASE, Array, Series
 
 if TYPE_CHECKING:  # frames are only read; who passes one has imported pandas
@@ -32,8 +33,9 @@ BATCH_ROWS = 12_000
 def compute(bars: Bars, columns: Sequence[str], tick: float) -> Array:
     """The columns for the bars of ONE symbol in time order: float64 (n, len(columns)).
 
-    ``bars`` maps open, high, low, close, volume (float64, length n) and session (datetime64[D]); what no asked column
-    reads may be missing. NaN stands in a column's first ``lookback - 1`` rows and nowhere else.
+    ``bars`` maps open, high, low, close, volume (float64, length n) and session (datetime64[D], the date of
+    ``dates.bar_dates``); what no asked column reads may be missing. NaN stands in a column's first ``lookback - 1``
+    rows and nowhere else.
     Raises ConfigurationError for an unknown column, KeyError for a missing series.
     """
     rows = len(bars["session"])
@@ -49,7 +51,7 @@ def panel(frame: pd.DataFrame, spec: FeatureSpec) -> Array:
     rows are consecutive. The result is column-major, so that a column is contiguous. One thread, one process: what a
     promoted model calls; ``parallel.panel`` gives the same from several.
     """
-    bars = arrays(frame)
+    bars = arrays(frame, spec.bar)
     out = np.empty((len(spec.columns), len(frame)), dtype=np.float64).T
     for edges in batches(symbol_edges(frame["symbol"].to_numpy())):
         fill_batch(out[edges[0] : edges[-1]], bars, edges, spec)
@@ -80,12 +82,12 @@ def fill_batch(out: Array, bars: Bars, edges: Sequence[int], spec: FeatureSpec) 
     fill(out, series, spec.columns, inner)
 
 
-def arrays(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-    """The series that features read, from canonical bars."""
+def arrays(frame: pd.DataFrame, bar: str = "1d") -> dict[str, npt.NDArray[Any]]:
+    """The series that features read, from canonical bars of a size; ``session`` is the date of ``dates.bar_dates``."""
     found: dict[str, npt.NDArray[Any]] = {
         name: frame[name].to_numpy(dtype=np.float64) for name in BASE if name in frame.columns
     }
-    found["session"] = frame["session"].to_numpy().astype("datetime64[D]")
+    found["session"] = bar_dates(frame, bar)
     return found
 
 

@@ -16,7 +16,7 @@ from tasks.features import catalogue, parallel
 from tasks.problem import Problem
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
-CODE = ("tasks/features", "tasks/contracts.py", "tasks/storage.py")
+CODE = ("tasks/features", "tasks/contracts.py", "tasks/errors.py", "tasks/storage.py")
 KEYS = ("symbol", "time", "session")
 RESULT = "feature_matrix.json"
 MATRIX = "matrix.parquet"

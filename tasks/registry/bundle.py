@@ -75,6 +75,13 @@ def recipe_digest(candidate: Candidate) -> str:
     return sha256_json(candidate.recipe)
 
 
+def calendar_zone(name: str) -> str:
+    """The time zone of an exchange calendar (IANA name): a model knows a daily bar's date by it."""
+    import exchange_calendars  # noqa: PLC0415 - 0.2 s, and only where a model is logged
+
+    return str(exchange_calendars.get_calendar(name).tz)
+
+
 def without_nan(value: Any) -> Any:
     """The document with null for every figure that does not exist: JSON has no NaN."""
     if isinstance(value, dict):
@@ -91,6 +98,7 @@ def _manifest(night: Night, candidate: Candidate, columns: tuple[str, ...], fact
         target=night.rows.target,
         spec=FeatureSpec(columns=columns, tick=night.features.spec.tick, bar=night.features.spec.bar),
         calendar=snapshot.calendar,
+        tz=calendar_zone(snapshot.calendar),
         symbols=snapshot.symbols,
         has_volume=snapshot.has_volume,
         negative_prices=problem.negative_prices,

@@ -17,26 +17,27 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...errors import ModelInputError
+from ...features.dates import NANOSECONDS_A_DAY, closing_dates
 
 PRICES = ("open", "high", "low", "close")
 NUMBERS = (*PRICES, "volume")
 BAR_NANOSECONDS = {
-    "1d": 86_400 * 10**9,
+    "1d": NANOSECONDS_A_DAY,
     "1h": 3_600 * 10**9,
     "30min": 1_800 * 10**9,
     "15min": 900 * 10**9,
     "5min": 300 * 10**9,
     "1min": 60 * 10**9,
 }
-_DAY = BAR_NANOSECONDS["1d"]
 _EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarRules:
-    """What a model expects of bars. No symbols: it takes any one."""
+    """What a model expects of bars. No symbols: it takes any one. tz: the exchange's, which dates daily bars."""
 
     bar: str
+    tz: str = "UTC"
     symbols: tuple[str, ...] = ()
     has_volume: bool = True
     negative_prices: bool = False
@@ -46,7 +47,7 @@ class BarRules:
 class SymbolBars:
     """One symbol's bars in time order. ``given`` is the time column as it came; ``time`` ns since 1970 UTC.
 
-    session: datetime64[D]. numbers: float64 (5, n): open, high, low, close, volume.
+    session: datetime64[D], the date of the features. numbers: float64 (5, n): open, high, low, close, volume.
     """
 
     symbol: str
@@ -64,8 +65,9 @@ class SymbolBars:
 def read_bars(bars: pd.DataFrame, rules: BarRules, tail: int | None = None) -> list[SymbolBars]:
     """Each symbol's checked bars, in order of first appearance; only the last ``tail`` of each, if given.
 
-    Daily bars: a column of bare dates holds session labels; otherwise a stamp is the bar's close and the session is
-    the UTC date one nanosecond earlier. Raises ModelInputError as the module says.
+    Daily bars: a column of bare dates holds session labels; otherwise a stamp is the bar's close, and the session its
+    date where the exchange is. Shorter bars: the UTC date of the close. Midnight UTC ends the day before.
+    Raises ModelInputError as the module says.
     """
     _require_columns(bars, rules)
     return [_read(bars, symbol, rows, rules) for symbol, rows in _by_symbol(bars, rules, tail)]
@@ -118,7 +120,7 @@ def _read(bars: pd.DataFrame, symbol: str, rows: npt.NDArray[np.intp], rules: Ba
     numbers = np.zeros((len(NUMBERS), len(rows)))
     for i, name in enumerate(names):
         numbers[i] = _numbers(bars[name] if whole else bars[name].iloc[rows], symbol)
-    session = _sessions(time, naive, rules.bar, symbol)
+    session = _sessions(time, naive, rules, symbol)
     _check_order(symbol, given, time, session, rules.bar)
     _check_values(symbol, given, numbers, rules)
     return SymbolBars(symbol=symbol, given=given, time=time, session=session, numbers=numbers)
@@ -170,14 +172,18 @@ def _stamps(values: pd.Series) -> tuple[pd.DatetimeIndex, bool]:
     return parsed.tz_convert(None), naive == {True}
 
 
-def _sessions(time: npt.NDArray[np.int64], naive: bool, bar: str, symbol: str) -> npt.NDArray[np.datetime64]:
-    if naive and bar != "1d":
+def _sessions(time: npt.NDArray[np.int64], naive: bool, rules: BarRules, symbol: str) -> npt.NDArray[np.datetime64]:
+    if naive and rules.bar != "1d":
         raise ModelInputError(
-            f"{_of(symbol)}the times of {bar} bars need a zone: use tz_localize, or UTC ISO text with Z"
+            f"{_of(symbol)}the times of {rules.bar} bars need a zone: use tz_localize, or UTC ISO text with Z"
         )
-    labels = naive and not (time % _DAY).any()
-    days = time if labels else (time - 1) // _DAY * _DAY
-    return (days // _DAY).view("datetime64[D]")
+    if rules.bar == "1d" and naive and not (time % NANOSECONDS_A_DAY).any():
+        return (time // NANOSECONDS_A_DAY).view("datetime64[D]")
+    if rules.bar == "1d" and not naive and rules.tz != "UTC":
+        # Wellington's early closes lie on the UTC date before. Only calendars of UTC close at midnight.
+        there = pd.DatetimeIndex(time).tz_localize("UTC").tz_convert(rules.tz).tz_localize(None)
+        return there.to_numpy().astype("datetime64[D]")
+    return closing_dates(time)
 
 
 def _check_order(

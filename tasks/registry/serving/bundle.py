@@ -25,15 +25,16 @@ FORMAT = 1
 class Manifest:
     """Everything about a promoted model that is not its parameters.
 
-    spec: the feature columns that the model uses, in its order. training_end: close of the last bar it was fitted on,
-    ISO UTC. role: ``shipped`` or ``gated``. versions: of packages that shaped it. evidence: the leaderboard's and the
-    gate's figures, as the report shows them.
+    spec: the feature columns that the model uses, in its order. tz: the calendar's zone. training_end: close of the
+    last bar it was fitted on, ISO UTC. role: ``shipped`` or ``gated``. versions: of packages that shaped it. evidence:
+    the leaderboard's and the gate's figures, as the report shows them.
     """
 
     problem: str
     target: Target
     spec: FeatureSpec
     calendar: str
+    tz: str
     symbols: tuple[str, ...]
     has_volume: bool
     negative_prices: bool
@@ -58,6 +59,7 @@ class Manifest:
         """What the model expects of the bars it is given."""
         return BarRules(
             bar=self.spec.bar,
+            tz=self.tz,
             symbols=self.symbols,
             has_volume=self.has_volume,
             negative_prices=self.negative_prices,
