@@ -7,6 +7,11 @@ process that died under its engine (killed, out of memory) is tried once more, b
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,8 +24,8 @@ from prefect.context import TaskRunContext
 from tasks.contracts import EngineRequest, EngineResult, FeatureMatrix, RefitJob, Rows, to_json
 from tasks.errors import EngineError, EngineKilledError
 from tasks.problem import Problem
-from tasks.search.process import EngineProgress, OnProgress, read_result, run
-from tasks.storage import StageStore, sha256_file
+from tasks.search.process import LOG, EngineProgress, OnProgress, read_result, run
+from tasks.storage import StageStore, home, sha256_file
 
 CODE = ("tasks/search", "tasks/registry/serving", "tasks/contracts.py", "tasks/errors.py", "tasks/storage.py")
 RETRIES = 1
@@ -61,7 +66,7 @@ def explain(problem: Problem, features: FeatureMatrix, rows: Rows, engine: str, 
 
 
 def answered(request: EngineRequest) -> EngineResult:
-    """The stored answer to a request, or a new one; only an answer without an error is stored.
+    """The stored answer to a request (which took no time now), or a new one; only one without an error is stored.
 
     Raises EngineKilledError while a retry is left that could help.
     """
@@ -69,9 +74,10 @@ def answered(request: EngineRequest) -> EngineResult:
     key = store.key(stage, _inputs(request), CODE)
     if (folder := store.get(stage, key)) is not None:
         log.info("%s: reused", stage)
-        return read_result(folder)
+        # What it took then is not what it takes now.
+        return replace(read_result(folder), work_seconds=0.0, start_seconds=0.0)
     try:
-        with store.put(stage, key) as staging:
+        with store.put(stage, key) as staging, _log_kept(stage, staging / LOG):
             run(request, staging, _progress_artifact(request))
     except EngineError as error:
         if isinstance(error, EngineKilledError) and _attempt() <= RETRIES:
@@ -79,6 +85,22 @@ def answered(request: EngineRequest) -> EngineResult:
         log.warning("%s: %s", stage, error)
         return EngineResult(engine=request.engine, error=str(error), reproducible=False)
     return read_result(store.folder(stage, key))
+
+
+@contextmanager
+def _log_kept(stage: str, engine_log: Path) -> Iterator[None]:
+    """Keep the engine's log where it fails, and name it on the last line of the error: its folder will be removed."""
+    try:
+        yield
+    except EngineError as error:
+        kept = home() / "logs" / f"{stage}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.log"
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(engine_log, kept)
+        except OSError as problem:
+            log.warning("%s: the engine's log cannot be kept: %s", stage, problem)
+            raise error from None
+        raise type(error)(f"{error}\nThe engine's log: {kept}") from error
 
 
 def _request(problem: Problem, features: FeatureMatrix, rows: Rows, engine: str, **asked: Any) -> EngineRequest:
@@ -108,15 +130,31 @@ def _attempt() -> int:
 
 
 def _progress_artifact(request: EngineRequest) -> OnProgress | None:
-    """Shows progress in the Prefect UI; None outside a task run."""
+    """Shows progress in the Prefect UI; None outside a task run, and where there is no artifact to update."""
     if TaskRunContext.get() is None:
         return None
-    made = create_progress_artifact(0.0, key=f"{request.mode}-{request.engine}", description="models done")
-    artifact = made if isinstance(made, UUID) else None
+    try:
+        made = create_progress_artifact(0.0, key=f"{request.mode}-{request.engine}", description="models done")
+    except Exception as error:  # noqa: BLE001 - Prefect's API: a server that does not answer must not cost the search
+        log.warning("no progress is shown for %s: %s", request.engine, error)
+        return None
+    return _Updates(request.engine, made) if isinstance(made, UUID) else None
 
-    def update(progress: EngineProgress) -> None:
+
+class _Updates:
+    """Updates an artifact until that fails once."""
+
+    def __init__(self, engine: str, artifact: UUID) -> None:
+        self._engine, self._artifact = engine, artifact
+        self._failed = False
+
+    def __call__(self, progress: EngineProgress) -> None:
+        """Show how far the engine is."""
+        if self._failed:
+            return
         share = 100.0 * progress.done / max(progress.allowed, 1)
-        if artifact is not None:
-            update_progress_artifact(artifact, progress=min(share, 100.0), description=progress.message)
-
-    return update
+        try:
+            update_progress_artifact(self._artifact, progress=min(share, 100.0), description=progress.message)
+        except Exception as error:  # noqa: BLE001 - Prefect's API: a server that does not answer must not cost the search
+            self._failed = True
+            log.warning("progress of %s is no longer shown: %s", self._engine, error)

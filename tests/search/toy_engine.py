@@ -31,6 +31,8 @@ class Toy:
 
     def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
         progress(1, 2, 0.5, "half way")
+        if BEHAVIOUR == "talkative":
+            progress(2, 2, 0.5, "done")
         self._misbehave(out)
         seen = sorted(set(data.window[np.isfinite(data.y)]))
         return [self._fitted(data, out, "first", 0.0, seen), self._fitted(data, out, "liar", 1e-3, seen)]
