@@ -1,0 +1,99 @@
+"""Nights of every target, of a panel, of several horizons and policies, each from bars to a champion that is pulled."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from arch.data import nasdaq, sp500
+
+from tests.flows.conftest import PROJECT
+
+pytestmark = pytest.mark.slow
+NAMES = ("week-return", "direction", "total-unshipped", "panel", "other-quantity", "too-short")
+
+
+def two_indices(path: Path) -> Path:
+    """A panel file: both built-in indices."""
+    parts = [
+        sp500.load().assign(symbol="SP500"),
+        nasdaq.load().assign(symbol="NASDAQ"),
+    ]
+    pd.concat(parts).rename_axis("Date").reset_index().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("other-nights")
+    panel = str(two_indices(folder / "indices.csv"))
+    problems = [
+        {"name": "week-return", "source": "builtin:nasdaq", "target": "return", "horizon": 5},
+        {"name": "direction", "source": "builtin:sp500", "target": "direction"},
+        {"name": "total-unshipped", "source": "builtin:nasdaq", "variance": "total", "refit": "none"},
+        {"name": "panel", "source": panel, "target": "volatility"},
+        {"name": "panel", "source": panel, "target": "direction"},
+        {"name": "too-short", "source": "builtin:sp500", "as_of": "2003-12-31"},
+    ]
+    (folder / "problems.json").write_text(json.dumps(problems))
+    environment = {**os.environ, "NOCTURNE_HOME": str(folder / "home")}
+    environment.pop("PREFECT_API_URL", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.flows.run_nights", str(folder / "problems.json"), str(folder / "out.json")],
+        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(NAMES, json.loads((folder / "out.json").read_text()), strict=True))
+
+
+@pytest.mark.parametrize("name", ["week-return", "direction", "total-unshipped", "panel"])
+def test_each_ends_with_a_verified_champion(nights: dict[str, dict[str, Any]], name: str) -> None:
+    """An alias moves only after the registered model, loaded afresh, repeated what was evaluated."""
+    night = nights[name]
+    assert night.get("refused") is None, night
+    assert night["decision"]["outcome"] in ("promoted", "baseline")
+    assert night["decision"]["champion_version"] == night["decision"]["version"] == "1"
+    assert night["partial"] is False
+
+
+def test_weekly_returns_are_hardly_forecast(nights: dict[str, dict[str, Any]]) -> None:
+    """Published out-of-sample R2 of returns is well below 1 %: more is a leak."""
+    scores = nights["week-return"]["leaderboard"]
+    assert {"zero", "historical_mean", "momentum", "ridge"} <= {entry["candidate"] for entry in scores}
+    assert max(entry["metrics"]["r2_zero"] for entry in scores) < 0.05
+    assert all(item["lag"] >= 4 for item in nights["week-return"]["gate"])
+
+
+def test_direction_is_scored_against_its_base_rate(nights: dict[str, dict[str, Any]]) -> None:
+    scores = {entry["candidate"]: entry for entry in nights["direction"]["leaderboard"]}
+    assert {"base_rate", "logistic"} <= set(scores)
+    assert scores["logistic"]["metric"] == "log_loss"
+    assert max(entry["metrics"]["hit_rate"] - entry["metrics"]["base_rate"] for entry in scores.values()) < 0.05
+
+
+def test_a_panel_is_one_problem_with_one_model(nights: dict[str, dict[str, Any]]) -> None:
+    night = nights["panel"]
+    assert night["snapshot"]["symbols"] == ["NASDAQ", "SP500"]
+    gate = night["windows"][-1]
+    assert gate["rows"] == 2 * gate["dates"]
+    assert not any("garch" in entry["candidate"] for entry in night["leaderboard"])
+    assert all(item["dates"] == gate["dates"] for item in night["gate"])
+
+
+def test_a_champion_that_predicts_something_else_is_kept_and_named(nights: dict[str, dict[str, Any]]) -> None:
+    """The same name with another target must not swap what consumers pull."""
+    night = nights["other-quantity"]
+    assert night["decision"]["outcome"] == "kept"
+    assert night["decision"]["champion_version"] == "1"
+    assert any("it predicts volatility" in reason for reason in night["decision"]["reasons"])
+
+
+def test_too_short_a_history_is_refused_before_anything_costly(nights: dict[str, dict[str, Any]]) -> None:
+    assert nights["too-short"]["refused"] == "ConfigurationError"
+    assert "sessions are too few" in nights["too-short"]["text"]
