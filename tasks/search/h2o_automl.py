@@ -19,6 +19,7 @@ import re
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,14 @@ class H2OEngine:
             name: {**recipe_of(model), "columns": list(data.columns), "later_share": share}
             for name, model in leading.items()
         }
-        fitted: list[Fitted] = []
-        for name, recipe in recipes.items():
-            if fitted and time.monotonic() > deadline:
-                self.notes.append(f"{name} and what follows was not fitted again: the time budget is used up")
-                break
+
+        def fit_again(name: str, number: int) -> Fitted:
             progress(self._budget.models, self._budget.models, None, f"fitting {name} on all search rows")
-            found = self._fit(name, recipe, sample, out / f"model-{len(fitted)}", reproducible=in_time)
+            found = self._fit(name, recipes[name], sample, out / f"model-{number}", reproducible=in_time)
             smearing = _held_out_smearing(data, windows[1], leading[name], frames[1])
-            fitted.append(dataclasses.replace(found, held_out_smearing=smearing))
-        return fitted
+            return dataclasses.replace(found, held_out_smearing=smearing)
+
+        return until(deadline, list(recipes), fit_again, self.notes)
 
     def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
         """Fit a recipe on the job's rows."""
@@ -154,6 +153,20 @@ class H2OEngine:
             tolerance=TOLERANCE * max(1.0, float(np.max(np.abs(native)))),
             reproducible=reproducible,
         )
+
+
+def until(deadline: float, names: list[str], fit_again: Callable[[str, int], Fitted], notes: list[str]) -> list[Fitted]:
+    """The fits of the names in their order until the deadline (monotonic seconds), and in any case of the first.
+
+    Which ones those are is the clock's doing, so that none counts as reproducible where one was left out.
+    """
+    fitted: list[Fitted] = []
+    for number, name in enumerate(names):
+        if fitted and time.monotonic() > deadline:
+            notes.append(f"{name} and what follows was not fitted again: the time budget is used up, not reproducible")
+            return [dataclasses.replace(item, reproducible=False) for item in fitted]
+        fitted.append(fit_again(name, number))
+    return fitted
 
 
 def export(model: Any, columns: tuple[str, ...], folder: Path, *, classify: bool) -> None:

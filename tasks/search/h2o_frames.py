@@ -40,18 +40,28 @@ class Sample:
         self.columns = columns
         self.classify = data.target.kind == "classification"
         self.every = _upload(data, rows, columns, scratch)
-        dates, date = np.unique(data.times[rows], return_inverse=True)
-        first = len(dates) - max(1, round(later_share * len(dates)))
-        end, begin = np.searchsorted(date, [first - data.target.horizon + 1, first])
-        if not 0 < end <= begin:
-            raise EngineError(f"{len(dates)} dates are too few to blend an ensemble at horizon {data.target.horizon}")
-        self.earlier, self.later = self.every[: int(end), :], self.every[int(begin) :, :]
+        end, begin = parts(data.times[rows], later_share, data.target.horizon)
+        self.earlier, self.later = self.every[:end, :], self.every[begin:, :]
         self.later_rows = rows[begin:]
 
     def cut(self, lengths: list[int]) -> list[Any]:
         """All rows, cut into frames of these lengths."""
         ends = np.cumsum([0, *lengths]).tolist()
         return [self.every[a:b, :] for a, b in pairwise(ends)]
+
+
+def parts(times: npt.NDArray[np.datetime64], later_share: float, horizon: int) -> tuple[int, int]:
+    """Where the earlier part ends and the later begins, as row numbers, for ascending times (n,).
+
+    A label counts ``horizon`` bars from its own; the last of them must lie before the later part's first bar.
+    Raises EngineError if that leaves nothing earlier.
+    """
+    dates, date = np.unique(times, return_inverse=True)
+    first = len(dates) - max(1, round(later_share * len(dates)))
+    end, begin = np.searchsorted(date, [first - horizon, first])
+    if not 0 < end <= begin:
+        raise EngineError(f"{len(dates)} dates are too few to blend an ensemble at horizon {horizon}")
+    return int(end), int(begin)
 
 
 def _upload(data: TrainingData, rows: npt.NDArray[np.int64], columns: tuple[str, ...], scratch: Path) -> Any:
