@@ -20,11 +20,14 @@ from tasks.contracts import FeatureMatrix, Rows, Snapshot, from_json, resolved, 
 from tasks.errors import DataError
 from tasks.labels.targets import Labels, make_labels
 from tasks.problem import Problem
+from tasks.splits.lost import lost_rows
 from tasks.splits.sessions import calendar_sessions
 from tasks.splits.windows import WindowPlan, assign_windows
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
-CODE = ("tasks/labels", "tasks/splits", "tasks/contracts.py", "tasks/storage.py")
+CODE = (
+    "tasks/labels", "tasks/splits", "tasks/contracts.py", "tasks/errors.py", "tasks/problem.py", "tasks/storage.py"
+)  # fmt: skip
 BARS = ["symbol", "time", "session", "open", "high", "low", "close"]
 FIELDS = ("target", "horizon", "variance", "tick", "calendar", "embargo", "gate_sessions", "term")
 """What of the problem the rows depend on: another seed or budget finds the same rows again."""
@@ -41,8 +44,9 @@ def make_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> 
 def build_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, store: StageStore) -> Rows:
     """As ``make_rows``, with the store given.
 
-    A row is usable if every feature column is finite. Raises what ``make_labels`` and ``assign_windows`` raise, and
-    DataError if the feature matrix is not aligned with the bars.
+    A row is usable if every feature column is finite. Beyond the lookback every row should be: those that are not are
+    counted in a warning. Raises what ``make_labels`` and ``assign_windows`` raise, and DataError if the feature matrix
+    is not aligned with the bars, or more than 1 % of the rows beyond the lookback are not usable.
     """
     key = store.key("rows", _inputs(problem, snapshot, features), CODE)
     folder = store.get("rows", key)
@@ -50,6 +54,8 @@ def build_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, st
         with store.put("rows", key) as staging:
             _compute(problem, snapshot, features, staging)
         folder = store.folder("rows", key)
+    else:
+        log.info("rows: labels and windows reused")
     rows: Rows = resolved(from_json(Rows, read_json(folder / "rows.json")), str(folder))
     return rows
 
@@ -67,7 +73,7 @@ def _inputs(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> di
 
 def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, staging: Path) -> None:
     bars = read_parquet(snapshot.bars, BARS)
-    usable = _usable(bars, features)
+    usable, warnings = _usable(bars, features)
     labels = make_labels(bars, problem.objective, problem.variance, problem.tick, snapshot.true_opens)
     sessions = calendar_sessions(problem.calendar, bars["session"].max())
     plan = assign_windows(
@@ -90,7 +96,7 @@ def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, stag
         embargo=problem.embargo,
         term_start=plan.term_start,
         floored_share=labels.floored_share,
-        warnings=labels.warnings,
+        warnings=(*labels.warnings, *warnings),
     )
     write_json(staging / "rows.json", to_json(rows))
     log.info("%d rows, gate from %s, %d purged", ref.rows, plan.term_start, plan.purged)
@@ -111,13 +117,17 @@ def _frame(bars: pd.DataFrame, labels: Labels, plan: WindowPlan) -> pd.DataFrame
     )
 
 
-def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> npt.NDArray[np.bool_]:
+def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+    """Which rows have every feature, and what to tell of those beyond the lookback that have not."""
     matrix = read_parquet(features.ref, ["symbol", "time", *features.spec.columns])
     _check_aligned(bars, matrix)
-    usable = np.ones(len(matrix), dtype=bool)
+    beyond = matrix.groupby("symbol", sort=False).cumcount().to_numpy() >= features.lookback - 1
+    usable, columns = np.ones(len(matrix), dtype=bool), {}
     for column in features.spec.columns:
-        usable &= np.isfinite(matrix[column].to_numpy(float))
-    return usable
+        finite = np.isfinite(matrix[column].to_numpy(float))
+        usable &= finite
+        columns[column] = int((beyond & ~finite).sum())
+    return usable, lost_rows(matrix["symbol"], beyond, usable, columns)
 
 
 def _check_aligned(bars: pd.DataFrame, matrix: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def inputs(bars: pd.DataFrame, tmp_path: Path) -> tuple[Snapshot, FeatureMatrix]
         has_volume=True,
     )
     spec = FeatureSpec(columns=("momentum", "move"), tick=0.01)
-    features = FeatureMatrix(ref=write_parquet(tmp_path / "features.parquet", matrix), spec=spec, lookback=WARM_UP)
+    features = FeatureMatrix(ref=write_parquet(tmp_path / "features.parquet", matrix), spec=spec, lookback=WARM_UP + 1)
     return snapshot, features
 
 
@@ -78,12 +79,15 @@ def test_rows_are_aligned_with_the_bars_and_ready_for_every_engine(
 
 
 def test_a_second_run_takes_the_stored_rows_and_a_damaged_file_is_made_anew(
-    inputs: tuple[Snapshot, FeatureMatrix], tmp_path: Path
+    inputs: tuple[Snapshot, FeatureMatrix], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="nocturne.splits")
     store = StageStore(tmp_path / "stages")
     first = build_rows(problem(), *inputs, store)
     written = Path(first.ref.path).stat().st_mtime_ns
+    assert "reused" not in caplog.text
     assert build_rows(problem(seed=7, h2o_models=3), *inputs, store) == first
+    assert "rows: labels and windows reused" in caplog.text
     assert Path(first.ref.path).stat().st_mtime_ns == written
     damaged = bytearray(Path(first.ref.path).read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -112,6 +116,40 @@ def test_the_overnight_variance_is_refused_and_leaves_nothing(
     with pytest.raises(ConfigurationError, match="no true opens"):
         build_rows(problem(variance="total"), *inputs, store)
     assert not any((tmp_path / "stages").rglob("*.parquet"))
+
+
+def with_holes(features: FeatureMatrix, folder: Path, rows: range) -> FeatureMatrix:
+    matrix = read_parquet(features.ref)
+    matrix.loc[rows.start : rows.stop - 1, "move"] = np.inf
+    matrix.loc[rows.start, "momentum"] = np.nan
+    return dataclasses.replace(features, ref=write_parquet(folder / "holes.parquet", matrix))
+
+
+def test_rows_beyond_the_lookback_without_a_feature_are_left_out_and_told(
+    inputs: tuple[Snapshot, FeatureMatrix], tmp_path: Path
+) -> None:
+    snapshot, features = inputs
+    whole = build_rows(problem(), snapshot, features, StageStore(tmp_path / "stages"))
+    assert whole.warnings == ()
+    rows = build_rows(
+        problem(), snapshot, with_holes(features, tmp_path, range(WARM_UP - 5, 3000)[:20]), StageStore(tmp_path / "s")
+    )
+    # The first five lie inside the lookback, where nothing is expected.
+    assert rows.warnings == (
+        "15 of 4,931 rows beyond the features' lookback have a feature without a finite value and are left out "
+        "(symbols: SPX 15; columns: move 15)",
+    )
+    frame = read_parquet(rows.ref)
+    assert not frame.loc[: WARM_UP + 14, "fit_all"].any()
+    assert frame.loc[WARM_UP + 15, "fit_all"]
+
+
+def test_too_many_rows_without_a_feature_are_refused(inputs: tuple[Snapshot, FeatureMatrix], tmp_path: Path) -> None:
+    snapshot, features = inputs
+    store = StageStore(tmp_path / "stages")
+    assert build_rows(problem(), snapshot, with_holes(features, tmp_path, range(200, 249)), store).warnings
+    with pytest.raises(DataError, match=r"^50 of 4,931 rows .*symbols: SPX 50; columns: move 50, momentum 1\): more"):
+        build_rows(problem(), snapshot, with_holes(features, tmp_path, range(200, 250)), store)
 
 
 def test_a_matrix_of_other_bars_is_refused(inputs: tuple[Snapshot, FeatureMatrix], tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""Rows that should have every feature and have not: counted and told, refused where they are many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.errors import DataError
+
+ALLOWED = 0.01
+"""Share of the rows beyond the lookback that may be unusable: more would be another sample than the bars."""
+NAMED = 3
+
+
+def lost_rows(
+    symbols: pd.Series,
+    beyond: npt.NDArray[np.bool_],
+    usable: npt.NDArray[np.bool_],
+    columns: Mapping[str, int],
+) -> tuple[str, ...]:
+    """A sentence about rows beyond the lookback that are not usable, none if all are.
+
+    symbols, beyond, usable: (n,); columns: how many rows beyond the lookback each column has no finite value in.
+    Raises DataError, naming symbols and columns, if more than 1 % of the rows beyond the lookback are not usable.
+    """
+    lost = beyond & ~usable
+    count, total = int(lost.sum()), int(beyond.sum())
+    if not count:
+        return ()
+    of_symbols = {str(name): int(n) for name, n in symbols[lost].value_counts().items()}
+    told = (
+        f"{count:,} of {total:,} rows beyond the features' lookback have a feature without a finite value and are left "
+        f"out (symbols: {_largest(of_symbols)}; columns: {_largest(columns)})"
+    )
+    if count > ALLOWED * total:
+        raise DataError(f"{told}: more than {ALLOWED:.0%}. Look at these symbols' bars, or leave the symbols out")
+    return (told,)
+
+
+def _largest(counts: Mapping[str, int]) -> str:
+    ranked = sorted(((name, n) for name, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
+    more = f", and {len(ranked) - NAMED} more" if len(ranked) > NAMED else ""
+    return ", ".join(f"{name} {n:,}" for name, n in ranked[:NAMED]) + more
