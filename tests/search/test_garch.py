@@ -10,7 +10,7 @@ from arch import arch_model
 
 from tasks.errors import EngineError
 from tasks.registry.serving.scorers import load_scorer
-from tasks.search.garch import SCALE, GarchModel, fit_garch
+from tasks.search.garch import LARGEST_BETA, SCALE, Floats, fit_garch
 from tests.search.conftest import bars_of, label_of
 
 COLUMNS = bars_of(11)
@@ -46,10 +46,47 @@ def test_what_is_served_is_what_was_fitted(tmp_path: Path, horizon: int) -> None
     np.testing.assert_allclose(served, model.predict(RETURNS), atol=1e-10)
 
 
-def test_a_tail_as_long_as_the_history_gives_the_same_forecast() -> None:
-    model = fit_garch(RETURNS, LABELS, ROWS, leverage=False, horizon=1)
-    assert isinstance(model, GarchModel)
-    assert model.predict(RETURNS[-757:])[-1] == pytest.approx(model.predict(RETURNS)[-1], abs=1e-9)
+def slow_to_forget(beta: float, bars: int = 2400) -> Floats:
+    """Log returns of a GARCH with this beta, float64 (bars,), that begin in a storm of a hundred times the variance."""
+    shocks, variance = np.random.default_rng(3).standard_normal(bars), 100.0
+    returns = np.empty(bars)
+    for t in range(bars):
+        returns[t] = np.sqrt(variance) * shocks[t]
+        variance = 0.99 - beta + 0.01 * returns[t] ** 2 + beta * variance
+    return returns / SCALE
+
+
+@pytest.mark.parametrize("leverage", [False, True])
+@pytest.mark.parametrize("beta", [0.9, 0.96, 0.985])
+def test_a_tail_as_long_as_the_history_gives_the_same_forecast(tmp_path: Path, beta: float, leverage: bool) -> None:
+    returns = slow_to_forget(beta)
+    labels = np.append(np.log(np.abs(returns[1:]) + 1e-3), np.nan)
+    model = fit_garch(returns, labels, np.arange(300, 2300), leverage=leverage, horizon=5)
+    model.write(tmp_path)
+    scorer = load_scorer(tmp_path)
+    assert model.slope > 0.1
+    # The rows shortly after the storm are those whose tails leave most behind.
+    for row in (scorer.history + 1, scorer.history + 50, 2000):
+        full = scorer.predict(returns[: row + 1, None])[-1]
+        tail = scorer.predict(returns[row - scorer.history : row + 1, None])[-1]
+        assert tail == pytest.approx(full, abs=1e-9)
+
+
+def test_a_beta_that_remembers_too_long_is_bounded_and_the_rest_fitted_to_it() -> None:
+    returns = slow_to_forget(0.985)[300:2300]
+    oracle = arch_model(SCALE * returns, mean="Constant", vol="GARCH", p=1, o=0, q=1, rescale=False)
+    free = oracle.fit(disp="off").params
+    assert free["beta[1]"] > LARGEST_BETA
+    labels = np.append(np.log(np.abs(returns[1:]) + 1e-3), np.nan)
+    model = fit_garch(returns, labels, np.arange(len(returns) - 1), leverage=False, horizon=1)
+    assert model.beta == pytest.approx(LARGEST_BETA, abs=1e-12)
+
+    def likelihood(*parameters: float) -> float:
+        return float(oracle.fix(list(parameters)).loglikelihood)
+
+    bounded = likelihood(model.mu, model.omega, model.alpha, model.beta)
+    assert bounded > likelihood(free["mu"], free["omega"], free["alpha[1]"], LARGEST_BETA) + 1
+    assert bounded < oracle.fit(disp="off").loglikelihood
 
 
 def test_leading_missing_returns_are_skipped_and_inner_ones_refused() -> None:
