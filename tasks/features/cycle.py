@@ -1,7 +1,7 @@
 """Cycle indicators: Ehlers' Hilbert transform, on closes counted on a grid (see series).
 
-Their filters feed back on themselves and their lookback cannot be derived. It is measured instead: on 505 series the
-longest that any of them needed to settle within 1e-9 was below 450 bars; declared are 756.
+Their filters feed back on themselves and their lookback cannot be derived. It is measured instead: on 43 stocks, from
+14 starts each, the longest that any of them needed to settle within 1e-9 was 436 bars; declared are 756.
 """
 
 from __future__ import annotations
