@@ -5,12 +5,16 @@ Search, on train rows, watching validation rows:
 1. scale the features (and a value to be predicted) by statistics of the train rows;
 2. try networks, each stopped early by its validation loss, until the trials or the seconds are spent;
 3. for each of the leading trials: write its recipe, rebuild its network from that recipe alone, give it the weights
-   of the trial's best epoch, find the search's own score again, export to ONNX and compare with keras.
+   of the trial's best epoch and find the search's own score again; what that network says of validation and blending
+   rows gives Duan's factor;
+4. fit the recipe again on all rows before the selection window, scaled by those, for its epochs with nothing held
+   out: the same rows as the baselines', and what a later refit will do;
+5. export that network to ONNX and compare it with keras.
 
-AutoKeras's own last step, another fit of the winner, is left out: the weights of each trial's best epoch are kept
-anyway. A refit takes a recipe and rows, and trains for the recipe's epochs with nothing held out.
+AutoKeras's own last step, another fit of the winner, is left out. Where the clock leaves no time for step 4, the
+trial's own network is exported, and says so.
 
-Not done here: choosing among engines (the leaderboard's), anything with blending rows.
+Not done here: choosing among engines (the leaderboard's).
 """
 
 from __future__ import annotations
@@ -19,10 +23,12 @@ import gc
 import logging
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from tasks.contracts import EngineBudget, RefitJob, Target
 from tasks.errors import ConfigurationError, EngineError
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from tasks.search.keras_space import Tuner
 
 LEADING = 3
+REFIT_SHARE, REFIT_SECONDS = 0.25, 60.0
 NATIVE_ROWS = 2000
 SCORE_TOLERANCE = 1e-4
 _EVALUATION_ROWS = 4096
@@ -53,6 +60,14 @@ class Trained:
     notes: tuple[str, ...] = field(default=())
 
 
+class _Folds(NamedTuple):
+    """The train rows, the validation rows scaled like them, and all rows before the selection window."""
+
+    train: Fold
+    watched: Fold
+    every: Fold
+
+
 class AutoKerasEngine:
     """See the module. One instance a process: keras holds state of its own."""
 
@@ -63,6 +78,7 @@ class AutoKerasEngine:
         self._budget = EngineBudget(models=1, seconds=1)
         self._seed = 1
         self._scratch = Path()
+        self._refit_deadline = 0.0
         self._space: Any = None
 
     def start(self, budget: EngineBudget, seed: int, scratch: Path) -> None:
@@ -77,28 +93,31 @@ class AutoKerasEngine:
     def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
         """The leading trials, lowest validation loss first (see the module). Raises EngineError if none completed."""
         deadline = time.monotonic() + self._budget.seconds
+        self._refit_deadline = deadline + REFIT_SHARE * self._budget.seconds + REFIT_SECONDS
         train = fit_fold(data, data.rows("train"), data.columns)
         watched = fold(data, data.rows("validation"), data.columns, train.scaling)
         tuner = self._run_trials(data, train, watched, deadline, progress)
         trials = tuner.completed()
         self._note_outcome(tuner, len(trials))
-        progress(
-            len(tuner.oracle.trials), self._budget.models, float(trials[0].score), "exporting the leading networks"
-        )
-        return self._leading(data, train, watched, tuner, out)
+        tried, best = len(tuner.oracle.trials), float(trials[0].score)
+        progress(tried, self._budget.models, best, "fitting the leading networks on all search rows")
+        folds = _Folds(train, watched, fit_fold(data, data.rows("train", "validation", "blending"), data.columns))
+        return self._leading(data, folds, tuner, out)
 
     def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
         """Fit a recipe on the job's rows for exactly its epochs, scaled by those rows.
 
         Raises EngineError if the recipe is not of this engine, target kind and feature matrix.
         """
-        began = time.perf_counter()
         _require_recipe(job.recipe, data.target)
         rows = fit_fold(data, data.job_rows(job.rows), job.recipe["columns"])
-        network = train_network(self._space, job.recipe, rows)
+        return export(data, self._fit(job.name, job.recipe, rows), out / "model", rows.rows)
+
+    def _fit(self, name: str, recipe: dict[str, Any], rows: Fold, notes: tuple[str, ...] = ()) -> Trained:
+        began = time.perf_counter()
+        network = train_network(self._space, recipe, rows)
         seconds = time.perf_counter() - began
-        done = Trained(name=job.name, recipe=job.recipe, network=network, scaling=rows.scaling, seconds=seconds)
-        return export(data, done, out / "model", rows.rows)
+        return Trained(name=name, recipe=recipe, network=network, scaling=rows.scaling, seconds=seconds, notes=notes)
 
     def close(self) -> None:
         """Nothing to end: keras and JAX live in this process."""
@@ -135,14 +154,13 @@ class AutoKerasEngine:
         tuner: Tuner = auto.tuner
         return tuner
 
-    def _leading(self, data: TrainingData, train: Fold, watched: Fold, tuner: Tuner, out: Path) -> list[Fitted]:
+    def _leading(self, data: TrainingData, folds: _Folds, tuner: Tuner, out: Path) -> list[Fitted]:
         """The first trials that can be rebuilt, exported and served; one that cannot makes room for the next."""
         found: list[Fitted] = []
         trials = tuner.completed()
         for trial in trials:
             try:
-                trained = self._trained(data.target, train, watched, tuner, trial)
-                found.append(export(data, trained, out / trained.name, watched.rows))
+                found.append(self._candidate(data, folds, tuner, trial, out))
             except EngineError as error:
                 log.warning("%s", error)
                 self.notes.append(str(error))
@@ -152,6 +170,19 @@ class AutoKerasEngine:
             raise EngineError(f"none of the {len(trials)} completed trials could be exported: {self.notes[-1]}")
         return found
 
+    def _candidate(self, data: TrainingData, folds: _Folds, tuner: Tuner, trial: Any, out: Path) -> Fitted:
+        """A leading trial's recipe, fitted again if there is time. Raises EngineError if it cannot be served."""
+        searched = self._trained(data.target, folds, tuner, trial)
+        folder = out / searched.name
+        # The trial ran its epochs and some more on fewer rows: this many seconds are enough.
+        needed = searched.seconds * len(folds.every.rows) / len(folds.train.rows)
+        if time.monotonic() + needed > self._refit_deadline:
+            late = replace(searched, notes=(*searched.notes, "fitted on train rows alone: the time budget is used up"))
+            return export(data, late, folder, folds.watched.rows)
+        smearing = held_out_smearing(data, searched)
+        again = self._fit(searched.name, searched.recipe, folds.every, searched.notes)
+        return replace(export(data, again, folder, folds.every.rows), held_out_smearing=smearing)
+
     def _note_outcome(self, tuner: Tuner, completed: int) -> None:
         tried, allowed = len(tuner.oracle.trials), self._budget.models
         if completed < tried:
@@ -159,7 +190,9 @@ class AutoKerasEngine:
         if tuner.met_limit:
             self.notes.append(f"AutoKeras met its limit of {self._budget.seconds} s in trial {tried} of {allowed}")
 
-    def _trained(self, target: Target, train: Fold, watched: Fold, tuner: Tuner, trial: Any) -> Trained:
+    def _trained(self, target: Target, folds: _Folds, tuner: Tuner, trial: Any) -> Trained:
+        """The trial's own network, rebuilt. Raises EngineError if it does not score what the search recorded."""
+        rows = len(folds.train.rows)
         recipe = {
             "engine": self.name,
             "kind": target.kind,
@@ -167,21 +200,33 @@ class AutoKerasEngine:
             "hyperparameters": dict(sorted(trial.hyperparameters.values.items())),
             "epochs": int(trial.best_step) + 1,
             "schedule_epochs": self._budget.epochs,
-            "batch_size": batch_rows(len(train.rows)),
+            "batch_size": batch_rows(rows),
             "seed": tuner.seed_of(trial.trial_id),
         }
         weights = tuner.load_model(trial).get_weights()
-        network = self._space.network(recipe, len(train.rows))
+        network = self._space.network(recipe, rows)
         network.set_weights(weights)
-        _require_score(loss(target, network, watched), trial)
+        _require_score(loss(target, network, folds.watched), trial)
         return Trained(
             name=f"autokeras_{int(trial.trial_id) + 1}",
             recipe=recipe,
             network=network,
-            scaling=train.scaling,
+            scaling=folds.train.scaling,
             seconds=tuner.seconds[trial.trial_id],
             notes=("the search met its time limit",) if tuner.met_limit else (),
         )
+
+
+def held_out_smearing(data: TrainingData, searched: Trained) -> float | None:
+    """Duan's factor of a trial's own network on rows that it had at most been stopped on; for volatility alone."""
+    if data.target.name != "volatility":
+        return None
+    rows = data.rows("validation", "blending")
+    x = searched.scaling.features(data.take(rows, searched.recipe["columns"]))
+    predicted = searched.scaling.original(outputs(searched.network, x))
+    with np.errstate(over="ignore"):
+        factor = float(np.mean(np.exp(2.0 * (data.y[rows] - predicted))))
+    return factor if np.isfinite(factor) else None
 
 
 def use_jax(threads: int) -> ModuleType:

@@ -48,6 +48,7 @@ CLASSIFICATION = Target(name="direction", horizon=1, kind="classification", loss
 BUDGET = EngineBudget(models=3, seconds=600, epochs=25)
 COLUMNS = ("linear", "bent", "noise", "few_values", "constant", "outlier")
 WINDOWS = {"train": (0, 600), "validation": (605, 800), "blending": (805, 850), "selection": (855, 1050)}
+SEARCHED = np.concatenate([np.arange(*WINDOWS[name]) for name in ("train", "validation", "blending")])
 Events = list[tuple[int, int, float | None, str]]
 
 
@@ -122,7 +123,7 @@ def test_the_leading_trials_learn_what_is_there(regression: tuple[list[Fitted], 
     assert len({item.name for item in found}) == 3
     assert 1 - np.mean((y - predicted) ** 2) / np.var(y) > 0.7  # all that is linear: 0.54
     assert engine.notes == []
-    assert all(item.reproducible and item.train_seconds > 0 for item in found)
+    assert all(item.reproducible and item.train_seconds > 0 and not item.notes for item in found)
 
 
 @pytest.mark.slow
@@ -141,30 +142,58 @@ def test_what_is_exported_repeats_keras_and_holds_no_pickle(regression: tuple[li
         assert {path.name for path in item.model.iterdir()} == {"model.json", "model.onnx"}
         again = load_scorer(item.model).predict(data.X[item.native_rows])
         assert np.max(np.abs(again - item.native)) <= item.tolerance
-        assert item.tolerance == pytest.approx(1e-5 * data.y[:600].std())
-        assert len(item.native) == 195
+        assert item.tolerance == pytest.approx(1e-5 * data.y[SEARCHED].std())
+        assert item.native_rows.tolist() == SEARCHED.tolist()
 
 
 @pytest.mark.slow
-def test_the_scaling_is_that_of_the_train_rows_alone(regression: tuple[list[Fitted], Any, Events]) -> None:
-    data, document = made_up(REGRESSION), json.loads((regression[0][0].model / "model.json").read_text())
-    np.testing.assert_allclose(document["center"], data.X[:600].mean(axis=0), rtol=1e-12)
-    assert document["scale"][4] == 1.0
-    assert document["clip"] == 8.0
-    assert document["target_center"] == pytest.approx(data.y[:600].mean())
-    assert document["target_scale"] == pytest.approx(data.y[:600].std())
+def test_candidates_are_fitted_on_all_rows_before_the_selection_window(
+    regression: tuple[list[Fitted], Any, Events],
+) -> None:
+    data = made_up(REGRESSION)
+    for item in regression[0]:
+        document = json.loads((item.model / "model.json").read_text())
+        np.testing.assert_allclose(document["center"], data.X[SEARCHED].mean(axis=0), rtol=1e-12)
+        assert document["scale"][4] == 1.0
+        assert document["clip"] == 8.0
+        assert document["target_center"] == pytest.approx(data.y[SEARCHED].mean())
+        assert document["target_scale"] == pytest.approx(data.y[SEARCHED].std())
 
 
 @pytest.mark.slow
-def test_a_recipe_alone_gives_the_searched_network_again(
-    regression: tuple[list[Fitted], Any, Events], tmp_path: Path
+def test_a_recipe_alone_gives_the_candidate_again(regression: tuple[list[Fitted], Any, Events], tmp_path: Path) -> None:
+    found, engine, _ = regression
+    data = made_up(REGRESSION)
+    marked = np.isin(np.arange(len(data.y)), SEARCHED)
+    recipe = json.loads(json.dumps(to_json(found[0].recipe)))
+    job = RefitJob(name="again", recipe=recipe, rows="fit_gate")
+    again = engine.refit(dataclasses.replace(data, fit_gate=marked), job, tmp_path)
+    np.testing.assert_array_equal(selection(data, again)[1], selection(data, found[0])[1])
+
+
+@pytest.mark.slow
+def test_the_smearing_factor_is_that_of_the_fit_on_train_rows(
+    regression: tuple[list[Fitted], Any, Events], classification: tuple[list[Fitted], Any, Events], tmp_path: Path
 ) -> None:
     found, engine, _ = regression
     data = made_up(REGRESSION)
-    on_train = dataclasses.replace(hidden(data, "train"), fit_gate=data.window == "train")
-    recipe = json.loads(json.dumps(to_json(found[0].recipe)))
-    again = engine.refit(on_train, RefitJob(name="again", recipe=recipe, rows="fit_gate"), tmp_path)
-    np.testing.assert_allclose(selection(data, again)[1], selection(data, found[0])[1], rtol=0, atol=1e-6)
+    on_train = dataclasses.replace(data, fit_gate=data.window == "train")
+    trial = engine.refit(on_train, RefitJob(name="trial", recipe=found[0].recipe, rows="fit_gate"), tmp_path)
+    unseen = data.rows("validation", "blending")
+    residuals = data.y[unseen] - load_scorer(trial.model).predict(data.X[unseen])
+    assert found[0].held_out_smearing == pytest.approx(np.mean(np.exp(2 * residuals)), rel=1e-5)
+    assert all(item.held_out_smearing is None for item in classification[0])
+
+
+@pytest.mark.slow
+def test_without_time_for_another_fit_the_trial_itself_is_exported(tmp_path: Path) -> None:
+    found, _, _ = searched(REGRESSION, tmp_path, dataclasses.replace(BUDGET, models=1, epochs=2, seconds=-1000))
+    (item,) = found
+    document = json.loads((item.model / "model.json").read_text())
+    np.testing.assert_allclose(document["center"], made_up(REGRESSION).X[:600].mean(axis=0), rtol=1e-12)
+    assert item.held_out_smearing is None
+    assert not item.reproducible
+    assert "fitted on train rows alone: the time budget is used up" in item.notes
 
 
 @pytest.mark.slow
