@@ -15,7 +15,7 @@ import pandas as pd
 
 from tasks.contracts import EngineName, Evidence, GateComparison, Target
 from tasks.errors import EngineError
-from tasks.registry.gate import compare, label_overlap, losses_by_date
+from tasks.registry.gate import compare, losses_by_date
 
 FloatArray = npt.NDArray[np.float64]
 LEAST_COVERED = 0.8
@@ -43,25 +43,27 @@ class Champion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRows:
-    """The rows of the gate window: positions among all rows (n,), session and label of each, the target."""
+    """The rows of the gate window: positions among all rows (n,), session and label of each, the target.
+
+    overlap: see ``label_overlap``.
+    """
 
     positions: npt.NDArray[np.int64]
     sessions: npt.NDArray[np.datetime64]
     label: FloatArray
     target: Target
-    bars_per_session: int
+    overlap: int
 
     @classmethod
     def of(cls, frame: pd.DataFrame, target: Target) -> GateRows:
         """The gate window of a rows frame (columns ``symbol, session, label, window``)."""
         gate = frame[frame["window"] == "gate"]
-        per_session = int(gate.groupby(["symbol", "session"], sort=False).size().max()) if len(gate) else 1
         return cls(
             positions=gate.index.to_numpy(np.int64),
             sessions=gate["session"].to_numpy(),
             label=gate["label"].to_numpy(np.float64),
             target=target,
-            bars_per_session=per_session,
+            overlap=label_overlap(gate, target.horizon),
         )
 
     def only(self, kept: npt.NDArray[np.bool_]) -> GateRows:
@@ -73,6 +75,20 @@ class GateRows:
     def losses(self, predictions: FloatArray) -> pd.Series:
         """Mean loss by date of predictions that align with all rows."""
         return losses_by_date(self.sessions, self.label, predictions[self.positions], self.target.loss)
+
+
+def label_overlap(gate: pd.DataFrame, horizon: int) -> int:
+    """How many later sessions' labels share a bar with a session's labels, at the most.
+
+    gate: columns ``symbol, session``, one row a bar. A session's last label covers the next ``horizon`` bars, so it
+    reaches as many sessions as hold the next ``horizon`` - 1 of them: more around early closes and holidays, which is
+    why the sessions are counted and no typical size is taken. A session has as many bars as the symbol that has most:
+    a symbol that hardly trades does not stretch the calendar.
+    """
+    sizes = gate.groupby(["session", "symbol"]).size().groupby(level="session").max().to_numpy()
+    ends = np.cumsum(sizes)
+    reached = np.minimum(np.searchsorted(ends, ends + horizon - 1), len(ends) - 1)
+    return int((reached - np.arange(len(ends))).max(initial=0))
 
 
 def gather(
@@ -91,15 +107,14 @@ def gather(
     Raises EngineError if a gated fit has no finite prediction on a gate row: such a fit must not be judged.
     """
     mine = _finite(gate, challenger)
-    overlap = label_overlap(gate.target.horizon, gate.bars_per_session)
     comparisons: list[GateComparison] = [
-        compare(mine, _finite(gate, rival), name=rival.name, role="baseline", overlap=overlap)
+        compare(mine, _finite(gate, rival), name=rival.name, role="baseline", overlap=gate.overlap)
         for rival in baselines
         if rival.name != challenger.name
     ]
     unscored = "" if champion is None else champion.why or _uncovered(gate, champion)
     if champion is not None and not unscored:
-        comparisons.append(_against(gate, challenger, champion, overlap))
+        comparisons.append(_against(gate, challenger, champion))
     return Evidence(
         challenger=challenger.name,
         challenger_engine=challenger.engine,
@@ -129,12 +144,12 @@ def _uncovered(gate: GateRows, champion: Champion) -> str:
     return ""
 
 
-def _against(gate: GateRows, challenger: GatedFit, champion: Champion, overlap: int) -> GateComparison:
+def _against(gate: GateRows, challenger: GatedFit, champion: Champion) -> GateComparison:
     """Both on the rows that the champion covers: it may not know a symbol that was listed after its time."""
     assert champion.predictions is not None
     covered = gate.only(np.isfinite(champion.predictions[gate.positions]))
     mine, theirs = covered.losses(challenger.predictions), covered.losses(champion.predictions)
-    return compare(mine, theirs, name=champion.name, role="champion", overlap=overlap)
+    return compare(mine, theirs, name=champion.name, role="champion", overlap=gate.overlap)
 
 
 def distance(gate: GateRows, shipped: FloatArray, gated: FloatArray) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.contracts import Target
 from tasks.errors import EngineError
-from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, gather
+from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, gather, label_overlap
 
 TARGET = Target(name="return", horizon=1, kind="regression", loss="mse")
 RNG = np.random.default_rng(7)
@@ -112,3 +112,47 @@ def test_distance_is_over_the_gate_rows() -> None:
     one = np.zeros(len(rows))
     other = np.where(rows["window"] == "gate", 0.3, 99.0)
     assert distance(GateRows.of(rows, TARGET), one, other) == pytest.approx(0.3)
+
+
+def sessions_of(*sizes: int, symbol: str = "A") -> pd.DataFrame:
+    days = pd.bdate_range("2020-01-01", periods=len(sizes))
+    return pd.DataFrame({"symbol": symbol, "session": days.repeat(sizes)})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "horizon", "overlap"),
+    [
+        ((1,) * 30, 1, 0),
+        ((1,) * 30, 5, 4),
+        ((7,) * 30, 1, 0),
+        ((7,) * 30, 8, 1),
+        ((7,) * 30, 9, 2),
+        # An early close, and two of them side by side as at the end of the year.
+        ((*(7,) * 10, 4, *(7,) * 10), 8, 2),
+        ((*(7,) * 10, 4, *(7,) * 10), 6, 2),
+        ((*(7,) * 10, 2, 2, *(7,) * 10), 6, 3),
+        # The last session lacks the bars that have no label: that is no early close.
+        ((*(7,) * 10, 1), 7, 1),
+        ((), 5, 0),
+        ((1,) * 3, 9, 2),
+    ],
+)
+def test_the_overlap_counts_the_sessions_that_labels_reach(sizes: tuple[int, ...], horizon: int, overlap: int) -> None:
+    assert label_overlap(sessions_of(*sizes), horizon) == overlap
+    assert label_overlap(sessions_of(*sizes), horizon) == _counted(sizes, horizon)
+
+
+def _counted(sizes: tuple[int, ...], horizon: int) -> int:
+    """Label by label: sessions of rows whose first bar lies within another session's last label."""
+    session = [number for number, size in enumerate(sizes) for _ in range(size)]
+    shared = [
+        session[later] - session[row]
+        for row in range(len(session))
+        for later in range(row, min(row + horizon, len(session)))
+    ]
+    return max(shared, default=0)
+
+
+def test_a_symbol_that_hardly_trades_does_not_lengthen_the_overlap() -> None:
+    rows = pd.concat([sessions_of(*(7,) * 20), sessions_of(*(1,) * 20, symbol="B")], ignore_index=True)
+    assert label_overlap(rows, 8) == 1
