@@ -98,7 +98,10 @@ class Engine(Protocol):
         """Fit on train (and validation, blending) rows only; several leading candidates, best first."""
 
     def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
-        """Fit a recipe again on the rows that ``job.rows`` marks, with trees and epochs as the recipe fixed them."""
+        """Fit a recipe again on the rows that ``job.rows`` marks, with trees and epochs as the recipe fixed them.
+
+        An EngineError costs this job alone, unless it says that a second try of the whole process may succeed.
+        """
 
     def close(self) -> None:
         """End whatever ``start`` brought up; must be safe to call twice."""
