@@ -57,10 +57,11 @@ def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts:
 
 
 def example_bars(snapshot: Snapshot, document: dict[str, Any]) -> pd.DataFrame:
-    """Raw bars of the first symbol, just enough for one prediction, as a consumer would give them."""
+    """Raw bars of the symbol with the longest history (the first of these), just enough for one prediction, as a consumer would give them."""
     needed = bars_needed(tuple(document["columns"]), int(document["history"]))
     bars = read_parquet(snapshot.bars)
-    tail = bars[bars["symbol"] == snapshot.symbols[0]].iloc[-needed:].reset_index(drop=True)
+    longest = bars.groupby("symbol", sort=False).size().idxmax()
+    tail = bars[bars["symbol"] == longest].iloc[-needed:].reset_index(drop=True)
     when = tail["session"].dt.strftime("%Y-%m-%d") if snapshot.bar == "1d" else tail["time"].map(pd.Timestamp.isoformat)
     columns: dict[str, Any] = {} if len(snapshot.symbols) == 1 else {"symbol": tail["symbol"]}
     return pd.DataFrame(columns | {"time": when} | {number: tail[number] for number in NUMBERS})

@@ -146,6 +146,15 @@ def test_example_bars_of_a_panel_name_their_symbol(tmp_path: Path) -> None:
     assert len(example) == 22
 
 
+def test_example_bars_are_of_a_symbol_that_has_enough(tmp_path: Path) -> None:
+    bars = make_bars(("AAA", "BBB"), sessions=100)
+    night = make_night(tmp_path, bars.drop(range(90)).reset_index(drop=True))
+    document = json.loads((linear_model(tmp_path / "model") / "model.json").read_bytes())
+    example = model_log.example_bars(night.snapshot, document)
+    assert set(example["symbol"]) == {"BBB"}
+    assert len(example) == 22
+
+
 def test_logging_leaves_nothing_importable_behind(night: Night, entry: Entry, store: mlflow_store.Store) -> None:
     import sys  # noqa: PLC0415
 
