@@ -6,6 +6,7 @@ to standard error. Exit codes: 0 done, 2 bad usage or configuration, 3 bad data,
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 import yaml
 from rich.console import Console
+from rich.panel import Panel
 from rich.table import Table
 
 from flows import settings
@@ -49,6 +51,9 @@ def main() -> None:
     except NocturneError as error:
         err.print(f"[bold red]error[/] {type(error).__name__}: ", end="")
         err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        if "--json" in sys.argv:
+            failure = {"type": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
+            sys.stdout.write(json.dumps({"error": failure}, indent=1) + "\n")
         sys.exit(error.exit_code)
 
 
@@ -83,7 +88,15 @@ def _problem(name: str, file: Path | None, changes: list[str], budget: Literal["
     path = file or PROBLEMS / f"{name}.yaml"
     if file is None and (not path.is_file() or path.resolve().parent != PROBLEMS):
         raise ConfigurationError(f"no problem '{name}' in {PROBLEMS}; there are: {_known()}")
-    return problems.load(path, budget, dict(_assignment(change) for change in changes))
+    overrides = dict(_assignment(change) for change in changes)
+    for field in overrides:
+        if field not in problems.Problem.model_fields:
+            near = difflib.get_close_matches(field, problems.Problem.model_fields, n=1)
+            raise ConfigurationError(
+                f"--set {field}: a problem has no such field"
+                + (f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(problems.Problem.model_fields)}")
+            )
+    return problems.load(path, budget, overrides)
 
 
 def _known() -> str:
@@ -108,11 +121,11 @@ def _champion_is(name: str, document: dict[str, Any]) -> bool:
 
 
 def _night(problem: Any, mark: str) -> dict[str, Any]:
-    from flows import progress, unchanged
+    from flows import interrupt, progress, unchanged
     from tasks.report.document import document as as_document
 
     clock = progress.StageClock()
-    with progress.shown(err):
+    with progress.shown(err), interrupt.ends_at_once(err):
         with clock.stage("start"):
             from prefect import tags
 
@@ -136,7 +149,7 @@ def _render_night(document: dict[str, Any]) -> None:
     from tasks.report import terminal
 
     for part in terminal.night(document):
-        Console().print(part)
+        Console().print(part, soft_wrap=not isinstance(part, Table | Panel))
 
 
 @app.command()

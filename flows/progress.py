@@ -19,6 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 3.0
+ENGINES = ("baseline", "linear", "h2o", "autokeras")
+BUDGETED = ("h2o", "autokeras")
 log = logging.getLogger("nocturne.progress")
 
 
@@ -95,7 +97,11 @@ class LiveView(logging.Handler):
         stage = getattr(record, "stage", "")
         if stage:
             begun = self.rows.get(stage, ("", "", time.monotonic()))[2]
-            self.rows[stage] = (getattr(record, "state", "running"), _status(record), begun)
+            state = getattr(record, "state", "running")
+            self.rows[stage] = (state, _status(record), begun)
+            if stage in ("search", "refit") and state in ("done", "failed"):
+                for engine in ENGINES:  # they end with their stage, however they ended
+                    self.rows.pop(engine, None)
         elif record.levelno >= logging.WARNING:
             self.live.console.print(Text(f"! {record.getMessage()}", style="yellow"))
 
@@ -140,4 +146,5 @@ def _status(record: logging.LogRecord) -> str:
     """An engine's message with its budget; the engine's name already stands before it."""
     message = record.getMessage().removeprefix(f"{getattr(record, 'stage', '')}: ")
     budget = getattr(record, "budget", None)
-    return f"{message}, {getattr(record, 'elapsed', 0):.0f} of at most {budget:.0f} s" if budget else message
+    bounded = budget and getattr(record, "stage", "") in BUDGETED
+    return f"{message}, {getattr(record, 'elapsed', 0):.0f} of at most {budget:.0f} s" if bounded else message

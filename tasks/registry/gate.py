@@ -114,6 +114,8 @@ def decide(evidence: Evidence, alpha: float, allow_partial: bool) -> Decision:
         return Decision(outcome="kept", promote="", reasons=(lead, *obstacles, *tests))
     if evidence.best_baseline:
         lead = f"There is no champion yet: the best baseline, {evidence.best_baseline}, becomes champion."
+        if evidence.challenger_engine != "baseline":
+            lead += f" The challenger {evidence.challenger} did not earn it: every rival must be beaten on the gate."
         return Decision(outcome="baseline", promote=evidence.best_baseline, reasons=(lead, *obstacles, *tests))
     lead = "There is no champion yet, and no baseline that could become one: nothing is promoted."
     return Decision(outcome="kept", promote="", reasons=(lead, *obstacles, *tests))
@@ -202,13 +204,16 @@ def _waived(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _sorted(evidence: Evidence) -> list[GateComparison]:
-    return sorted(evidence.comparisons, key=lambda item: (item.role != "champion", item.rival))
+    """The champion first, then baselines, the hardest to beat first."""
+    return sorted(evidence.comparisons, key=lambda item: (item.role != "champion", -item.p_value, item.rival))
 
 
 def _tested(item: GateComparison, evidence: Evidence, alpha: float) -> str:
-    verdict = "Better" if _beaten(item, evidence, alpha) else "Not shown to be better"
+    verdict = "is better" if _beaten(item, evidence, alpha) else "is not shown to be better"
+    if item.difference < 0:
+        verdict = "did worse"
     return (
-        f"{verdict} than the {item.role} {item.rival} (needed: p below {alpha:.3g}): loss {item.challenger_loss:.6g} "
-        f"against {item.rival_loss:.6g}, Diebold-Mariano t {item.statistic:.2f}, one-sided p {item.p_value:.4f} on "
-        f"{item.dates} dates (lag {item.lag})."
+        f"{evidence.challenger} {verdict} than the {item.role} {item.rival}: loss {item.challenger_loss:.6g} "
+        f"against {item.rival_loss:.6g}, Diebold-Mariano t {item.statistic:.2f}, one-sided p {item.p_value:.4f} "
+        f"(needed: below {alpha:.3g}) on {item.dates} dates (lag {item.lag})."
     )

@@ -36,6 +36,7 @@ def document(facts: Facts) -> dict[str, Any]:
         "tracking_uri": facts.tracking_uri,
         "run_url": facts.run_url,
         "report": facts.report,
+        "unit": words.unit(facts),
         "snippet": words.snippet(facts),
         "seconds": facts.seconds,
         "engine_seconds": facts.engine_seconds,

@@ -28,6 +28,9 @@ EXTRA_METRIC = ("r2", "r2_zero", "auc")
 
 def night(document: dict[str, Any]) -> Iterator[RenderableType]:
     """Everything worth saying, in reading order, each part to be printed on its own."""
+    if document["decision"]["outcome"] == "unchanged" and "unchanged_since" in document:
+        yield from unchanged(document)
+        return
     if document["alerts"]:
         yield alerts(document)
     yield leaderboard(document)
@@ -117,22 +120,39 @@ def decision(document: dict[str, Any]) -> Panel:
 
 
 def links(document: dict[str, Any]) -> RenderableType:
-    """Where the report, the runs and the model are."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    version = document["decision"]["version"]
-    model = document["model_uri"] + (f"  (this night: version {version})" if version else "")
+    """Where the report, the runs and the model are; paths stand alone on their lines, so that they can be copied."""
+    decided = document["decision"]
+    version = f"version {decided['champion_version']} is champion" if decided["champion_version"] else "no champion"
+    if decided["version"] and decided["version"] != decided["champion_version"]:
+        version += f"; tonight's challenger is version {decided['version']}, not promoted"
     seconds = sum(_number(value) for value in document["seconds"].values())
-    for name, text in (
+    lines = [
         ("report", document["report"]),
         ("MLflow", document["run_url"] or document["tracking_uri"]),
-        ("model", model),
+        ("model", f"{document['model_uri']} ({version})"),
+        ("predicts", document["unit"]),
         ("run", document["run_id"]),
         ("time", words.duration(seconds)),
-    ):
-        table.add_row(name, Text(words.clean(text, 1000) or words.NOTHING))
-    return table
+    ]
+    texts = [
+        Text.assemble((f"{name:9}", "bold"), words.clean(text, 1000) or words.NOTHING, no_wrap=True, overflow="ignore")
+        for name, text in lines
+    ]
+    return Group(*texts)
+
+
+def unchanged(document: dict[str, Any]) -> Iterator[RenderableType]:
+    """A night on which nothing changed, told in a few lines."""
+    champion = document["decision"]["champion_version"]
+    yield Text.assemble(
+        ("Nothing changed ", "bold cyan"),
+        f"since run {words.clean(document['unchanged_since'])}: same bars, problem, code, lock and champion"
+        + (f" (version {words.clean(champion)})" if champion else "")
+        + ". Nothing was run, and nothing was promoted.",
+    )
+    yield links(document)
+    if document["snippet"]:
+        yield snippet(document)
 
 
 def snippet(document: dict[str, Any]) -> RenderableType:

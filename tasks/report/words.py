@@ -159,6 +159,17 @@ def question(facts: Facts) -> str:
     return f"{what} over {ahead} ({bar}) of {of_symbols(facts)}"
 
 
+def unit(facts: Facts) -> str:
+    """What a prediction is, and how to read it."""
+    target = facts.rows.target
+    ahead = "the next bar" if target.horizon == 1 else f"the next {target.horizon} bars"
+    return {
+        "volatility": f"log of the volatility a bar over {ahead}; 100 exp(prediction) is per cent a bar",
+        "return": f"log return over {ahead}",
+        "direction": f"probability that the close after {ahead} is higher",
+    }[target.name]
+
+
 def of_symbols(facts: Facts) -> str:
     """The symbol, or how many there are."""
     symbols = facts.snapshot.symbols
@@ -235,6 +246,7 @@ def snippet(facts: Facts) -> str:
             _call("bars = pd.read_parquet", facts.snapshot.bars.path),
             f"bars = bars[{[*symbol, 'time', 'open', 'high', 'low', 'close', 'volume']!r}]",
             "print(model.predict(bars))",
+            *(f"# {part}" for part in f"prediction: {unit(facts)}".split("; ")),
         ]
     )
 

@@ -84,6 +84,7 @@ def run(
             for line in _lines(process, time.monotonic() + limit):
                 _report(line, request, on_progress)
             _finish(process, time.monotonic() + 30)
+            log.info("%s: done", request.engine, extra={"stage": request.engine, "state": "done"})
         except TimeoutError:
             raise EngineError(f"{request.engine} was stopped: no result after {limit:.0f} s\n{_tail(out)}") from None
         finally:

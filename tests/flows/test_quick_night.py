@@ -120,8 +120,8 @@ def test_too_few_bars_to_predict_are_refused_with_the_number_needed(
     sp500.load().tail(2).to_csv(path)
     done = nocturne(quick_home, "predict", "sp500-volatility", "--bars", str(path), "--json")
     assert done.returncode == 3
-    assert "need" in done.stderr
-    assert done.stdout == ""
+    assert "needs at least" in done.stderr
+    assert json.loads(done.stdout)["error"]["exit_code"] == 3
 
 
 def test_the_report_is_one_file_that_names_the_decision(quick_night: dict[str, Any]) -> None:

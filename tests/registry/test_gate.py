@@ -106,8 +106,8 @@ def test_reasons_hold_the_figures_of_every_test() -> None:
     reasons = decide(with_champion(0.2), ALPHA, False).reasons
     assert reasons[0] == "The champion ridge-7 is kept; the challenger gbm does not replace it."
     assert reasons[1] == (
-        "Not shown to be better than the champion ridge-7 (needed: p below 0.05): loss 0.1 against 0.11, "
-        "Diebold-Mariano t 2.00, one-sided p 0.2000 on 510 dates (lag 5)."
+        "gbm is not shown to be better than the champion ridge-7: loss 0.1 against 0.11, "
+        "Diebold-Mariano t 2.00, one-sided p 0.2000 (needed: below 0.05) on 510 dates (lag 5)."
     )
     assert [reason.split(" (")[0] for reason in reasons[2:]] == [
         "Better than the baseline har",
