@@ -109,9 +109,9 @@ def test_reasons_hold_the_figures_of_every_test() -> None:
         "gbm is not shown to be better than the champion ridge-7: loss 0.1 against 0.11, "
         "Diebold-Mariano t 2.00, one-sided p 0.2000 (needed: below 0.05) on 510 dates (lag 5)."
     )
-    assert [reason.split(" (")[0] for reason in reasons[2:]] == [
-        "Better than the baseline har",
-        "Better than the baseline lhar",
+    assert [reason.split(":")[0] for reason in reasons[2:]] == [
+        "gbm is better than the baseline har",
+        "gbm is better than the baseline lhar",
     ]
 
 
