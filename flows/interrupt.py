@@ -9,30 +9,47 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
-from types import FrameType
 
 import psutil
 from rich.console import Console
 
 INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def ends_at_once(console: Console) -> Iterator[None]:
-    """While the block runs, SIGINT and SIGTERM kill everything that this process started, and then itself."""
+    """While the block runs, SIGINT and SIGTERM kill everything that this process started, and then itself.
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        console.show_cursor(True)
-        console.print("\ninterrupted: no champion was changed; finished stages are kept and will be reused")
-        os._exit(INTERRUPTED)
-
-    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    A thread waits for them: the main thread sits in a lock while engines search, and need not wake for a signal.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    threading.Thread(target=_wait, args=(heard, console), name="interrupt", daemon=True).start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(before)
         for number, handler in previous.items():
             signal.signal(number, handler)
+        os.close(told)
+
+
+def _wait(heard: int, console: Console) -> None:
+    while number := os.read(heard, 1):
+        if number[0] in SIGNALS:
+            _end(console)
+    os.close(heard)
+
+
+def _end(console: Console) -> None:
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    console.show_cursor(True)
+    console.print("\ninterrupted: no champion was changed; finished stages are kept and will be reused", soft_wrap=True)
+    os._exit(INTERRUPTED)

@@ -55,11 +55,6 @@ def losses_by_date(
     return pd.Series(np.bincount(place, weights=losses) / np.bincount(place), index=pd.DatetimeIndex(dates))
 
 
-def label_overlap(horizon: int, bars_per_session: int) -> int:
-    """How many later sessions' labels share a bar with a session's labels: ceil((h - 1) / bars a session)."""
-    return -(-(horizon - 1) // bars_per_session)
-
-
 def compare(
     challenger: pd.Series,
     rival: pd.Series,
@@ -70,7 +65,8 @@ def compare(
 ) -> GateComparison:
     """Test the challenger against one rival on losses by date (from ``losses_by_date``, the same dates for both).
 
-    overlap: see ``label_overlap``; it bounds the lag of the long-run variance from below.
+    overlap: how many later sessions' labels share a bar with a session's labels (``evidence.label_overlap``); it
+    bounds the lag of the long-run variance from below.
     Raises ValueError if the dates differ or a loss is not finite: such evidence must not reach the decision.
     """
     if not challenger.index.equals(rival.index):

@@ -57,7 +57,7 @@ def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts:
 
 
 def example_bars(snapshot: Snapshot, document: dict[str, Any]) -> pd.DataFrame:
-    """Raw bars of the symbol with the longest history (the first of these), just enough for one prediction, as a consumer would give them."""
+    """Raw bars of the symbol with the longest history, as many as one prediction takes, as a consumer gives them."""
     needed = bars_needed(tuple(document["columns"]), int(document["history"]))
     bars = read_parquet(snapshot.bars)
     longest = bars.groupby("symbol", sort=False).size().idxmax()

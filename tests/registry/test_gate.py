@@ -11,7 +11,7 @@ import pytest
 
 from tasks.contracts import Evidence, GateComparison, Score, Target
 from tasks.leaderboard.metrics import METRICS, Scored, ranking_metric
-from tasks.registry.gate import compare, decide, label_overlap, losses_by_date, plausibility_alarms
+from tasks.registry.gate import compare, decide, losses_by_date, plausibility_alarms
 
 ALPHA = 0.05
 
@@ -110,8 +110,8 @@ def test_reasons_hold_the_figures_of_every_test() -> None:
         "Diebold-Mariano t 2.00, one-sided p 0.2000 (needed: below 0.05) on 510 dates (lag 5)."
     )
     assert [reason.split(":")[0] for reason in reasons[2:]] == [
-        "gbm is better than the baseline har",
         "gbm is better than the baseline lhar",
+        "gbm is better than the baseline har",
     ]
 
 
@@ -211,13 +211,6 @@ def test_evidence_on_other_dates_or_with_holes_is_refused() -> None:
     holes = losses.where(losses > 4)
     with pytest.raises(ValueError, match=r"challenger on 0 dates, har on 3"):
         compare(losses, holes, name="har", role="baseline", overlap=0)
-
-
-@pytest.mark.parametrize(
-    ("horizon", "bars", "overlap"), [(1, 1, 0), (5, 1, 4), (1, 7, 0), (2, 7, 1), (8, 7, 1), (9, 7, 2)]
-)
-def test_label_overlap_counts_sessions(horizon: int, bars: int, overlap: int) -> None:
-    assert label_overlap(horizon, bars) == overlap
 
 
 def score(**metrics: float) -> Score:
