@@ -77,12 +77,17 @@ def _signature(snapshot: Snapshot) -> Any:
 
 @contextlib.contextmanager
 def _importable(package: Path) -> Iterator[None]:
-    """MLflow runs the model script once when it logs; the package lies in a scratch folder that will be gone."""
-    before = list(sys.path)
+    """MLflow runs the model script once when it logs; the package lies in a scratch folder that will be gone.
+
+    No bytecode is written meanwhile: it would be logged with the model.
+    """
+    before, bytecode = list(sys.path), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     sys.path.insert(0, str(package.parent))
     try:
         yield
     finally:
+        sys.dont_write_bytecode = bytecode
         # MLflow adds a scratch folder of its own and leaves it there.
         sys.path[:] = [entry for entry in sys.path if entry in before]
         for loaded in [key for key in sys.modules if key.split(".")[0] == package.name]:

@@ -92,7 +92,7 @@ def evaluated(predictions: Ref) -> Floats:
 
 def _run(scratch: Path, request: dict[str, Any]) -> list[dict[str, Any]]:
     (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    command = [sys.executable, "-I", str(SCRIPT), str(scratch / "request.json")]
+    command = [sys.executable, "-I", "-B", str(SCRIPT), str(scratch / "request.json")]
     try:
         done = subprocess.run(
             command,
