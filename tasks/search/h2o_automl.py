@@ -27,9 +27,10 @@ import h2o
 import numpy as np
 import numpy.typing as npt
 from h2o.automl import H2OAutoML
+from h2o.exceptions import H2OResponseError
 
 from tasks.contracts import EngineBudget, RefitJob
-from tasks.errors import EngineError
+from tasks.errors import EngineError, EngineKilledError
 from tasks.registry.serving.model_folder import write_model
 from tasks.search.child import run_engine
 from tasks.search.engine import Fitted, Progress, TrainingData
@@ -74,18 +75,15 @@ class H2OEngine:
         frames = sample.cut([len(rows) for rows in windows])
         automl, in_time = self._automl(data, frames, progress)
         leading = {_name(model): model for model in _leading(automl)}
-        recipes = {
-            name: {**recipe_of(model), "columns": list(data.columns), "later_share": share}
-            for name, model in leading.items()
-        }
 
         def fit_again(name: str, number: int) -> Fitted:
             progress(self._budget.models, self._budget.models, None, f"fitting {name} on all search rows")
-            found = self._fit(name, recipes[name], sample, out / f"model-{number}", reproducible=in_time)
+            recipe = {**recipe_of(leading[name]), "columns": list(data.columns), "later_share": share}
+            found = self._fit(name, recipe, sample, out / f"model-{number}", reproducible=in_time)
             smearing = _held_out_smearing(data, windows[1], leading[name], frames[1])
             return dataclasses.replace(found, held_out_smearing=smearing)
 
-        return until(deadline, list(recipes), fit_again, self.notes)
+        return until(deadline, list(leading), fit_again, self.notes)
 
     def refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
         """Fit a recipe on the job's rows."""
@@ -158,15 +156,27 @@ class H2OEngine:
 def until(deadline: float, names: list[str], fit_again: Callable[[str, int], Fitted], notes: list[str]) -> list[Fitted]:
     """The fits of the names in their order until the deadline (monotonic seconds), and in any case of the first.
 
-    Which ones those are is the clock's doing, so that none counts as reproducible where one was left out.
+    Which ones those are is the clock's doing, so that none counts as reproducible where one was left out. A recipe that
+    H2O refuses is noted and left out: with the same input it is refused every time.
     """
     fitted: list[Fitted] = []
     for number, name in enumerate(names):
         if fitted and time.monotonic() > deadline:
             notes.append(f"{name} and what follows was not fitted again: the time budget is used up, not reproducible")
             return [dataclasses.replace(item, reproducible=False) for item in fitted]
-        fitted.append(fit_again(name, number))
+        try:
+            fitted.append(fit_again(name, number))
+        except (H2OResponseError, EngineError) as error:
+            if isinstance(error, EngineKilledError):
+                raise
+            notes.append(f"{name} could not be fitted again: {_reason(error)}")
     return fitted
+
+
+def _reason(error: Exception) -> str:
+    """H2O's own message out of a page of parameters."""
+    document = error.args[0] if error.args else error
+    return str(getattr(document, "msg", "") or document).splitlines()[0][:300]
 
 
 def export(model: Any, columns: tuple[str, ...], folder: Path, *, classify: bool) -> None:

@@ -38,12 +38,14 @@ _ESTIMATORS = {
 
 
 def recipe_of(model: Any) -> dict[str, Any]:
-    """The recipe of a trained model. Raises EngineError for an algorithm that has none here."""
+    """The recipe of a trained model. Raises EngineError for an algorithm that has none here, or a constant ensemble."""
     if model.algo != ENSEMBLE:
         return {"algorithm": model.algo, "params": _params(model)}
     meta = h2o.get_model(model.metalearner().model_id)
     weights = meta.coef()
     base = [name for name in model.base_models if weights.get(name, 1.0) != 0.0]
+    if not base:
+        raise EngineError("every model's weight in the ensemble is zero: it predicts a constant")
     return {
         "algorithm": ENSEMBLE,
         "base": [recipe_of(h2o.get_model(name)) for name in base],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tasks.errors import EngineError
+from tasks.errors import EngineError, EngineKilledError
 from tasks.search.engine import Fitted
 
 parts = pytest.importorskip("tasks.search.h2o_frames", reason="the engines extra is not installed").parts
@@ -55,3 +56,23 @@ def test_leaders_that_the_clock_cut_off_leave_none_reproducible(tmp_path: Path) 
     late = until(time.monotonic() - 1, ["a", "b"], fit_again, notes)
     assert [(item.name, item.reproducible) for item in late] == [("a", False)]
     assert notes == ["b and what follows was not fitted again: the time budget is used up, not reproducible"]
+
+
+def test_a_recipe_that_is_refused_leaves_the_others_their_place() -> None:
+    """An ensemble whose weights are all zero has no recipe; a JVM that died is no refusal."""
+    notes: list[str] = []
+
+    def fit_again(name: str, number: int) -> Any:
+        if name == "constant":
+            raise EngineError("every model's weight in the ensemble is zero: it predicts a constant")
+        if name == "killed":
+            raise EngineKilledError("H2O's JVM was killed")
+        return (name, number)
+
+    kept: Any = until(time.monotonic() + 60, ["constant", "gbm"], fit_again, notes)
+    assert kept == [("gbm", 1)]
+    assert notes == [
+        "constant could not be fitted again: every model's weight in the ensemble is zero: it predicts a constant"
+    ]
+    with pytest.raises(EngineKilledError):
+        until(time.monotonic() + 60, ["gbm", "killed"], fit_again, notes)
