@@ -1,7 +1,8 @@
 """A whole demo night in a fresh state folder, and the unchanged night after it: wall seconds by stage.
 
 Engines search side by side, so the night's engine time is that of the busiest one, without bringing its JVM up;
-everything else (imports, Prefect's server, MLflow, JVM starts, features, gate, verification, report) is overhead. ``python -m tests.benchmarks.bench_night [problem]`` prints the table.
+everything else (imports, Prefect's server, MLflow, JVM starts, features, gate, verification, report) is overhead.
+``python -m tests.benchmarks.bench_night [problem]`` prints the table.
 """
 
 from __future__ import annotations
