@@ -13,11 +13,12 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-TargetName = Literal["volatility", "return", "direction"]
+TargetName = Literal["volatility", "return", "direction", "triple_barrier"]
 EngineName = Literal["baseline", "linear", "h2o", "autokeras"]
-WindowName = Literal["train", "validation", "blending", "selection", "gate"]
+WindowName = Literal["train", "validation", "blending", "selection", "fold", "gate"]
+CrossSection = Literal["none", "rank", "zscore"]
 Severity = Literal["refused", "quarantined", "set_aside", "warning", "info"]
-Outcome = Literal["promoted", "kept", "baseline", "quarantined", "unchanged"]
+Outcome = Literal["promoted", "refreshed", "kept", "baseline", "quarantined", "unchanged"]
 
 SEARCH_WINDOWS: tuple[WindowName, ...] = ("train", "validation", "blending", "selection")
 
@@ -47,7 +48,9 @@ class Finding:
 class Snapshot:
     """An immutable, content-addressed set of bars. ``sha256`` depends on the bars' values alone, not on the file.
 
-    ``sessions`` is how many sessions the longest symbol's history has.
+    ``sessions`` is how many sessions the longest symbol's history has. ``quarantined_from`` gives, for each quarantined
+    symbol, the first session (ISO date) from which its bars are left out: what came before stays. ``survivors_only``
+    marks several symbols that all reach the last session: those that vanished meanwhile are missing.
     """
 
     sha256: str
@@ -61,6 +64,8 @@ class Snapshot:
     has_volume: bool
     sessions: int = 0
     quarantined: tuple[str, ...] = ()
+    quarantined_from: dict[str, str] = field(default_factory=dict)
+    survivors_only: bool = False
     findings: Ref | None = None
     finding_counts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -68,11 +73,17 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureSpec:
-    """What fixes the values of every feature column besides the bars; it travels inside the model."""
+    """What fixes the values of every feature column besides the bars; it travels inside the model.
+
+    ``cross_section`` says how a panel's columns are put on one scale within each date, from that date alone;
+    ``universe`` names the symbols that a model of a panel was trained on, of which it must be given most.
+    """
 
     columns: tuple[str, ...]
     tick: float
     bar: str = "1d"
+    cross_section: CrossSection = "none"
+    universe: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.tick > 0:
@@ -91,32 +102,50 @@ class FeatureMatrix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A stretch of label rows in time order: first and last bar time (ISO, UTC), rows and distinct dates."""
+    """A stretch of label rows in time order: first and last bar time (ISO, UTC), rows and distinct dates.
+
+    ``effective`` is the sum of its labels' average uniqueness (López de Prado 2018, chapter 4), averaged over symbols:
+    how many labels that share no bar the window is worth.
+    """
 
     name: WindowName
     first: str
     last: str
     rows: int
     dates: int
+    effective: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is predicted. ``kind`` tells engines how to fit; ``loss`` is the ranking loss, lower is better."""
+    """What is predicted. ``kind`` tells engines how to fit; ``loss`` is the ranking loss, lower is better.
+
+    ``profit`` and ``stop`` are the barriers of ``triple_barrier`` in units of past volatility over the horizon;
+    ``neutral`` means that the date's mean over a panel was taken off the label.
+    """
 
     name: TargetName
     horizon: int
     kind: Literal["regression", "classification"]
     loss: Literal["mse", "log_loss"]
+    profit: float = 0.0
+    stop: float = 0.0
+    neutral: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """Labels and windows, one row a bar, aligned with the snapshot's rows.
 
-    The file has the columns ``symbol, time, session, label, label_end, window, fit_gate, fit_all``: ``window`` is a
-    WindowName or empty (purged, embargoed, inside the lookback, or without a label); ``fit_gate`` marks what the
-    gated fit may learn from (everything that ends before the gate), ``fit_all`` what the shipped fit may.
+    The file has the columns ``symbol, time, session, label, label_end, weight, window, scored_by`` and one boolean
+    column for each name in ``fits``. ``window`` is a WindowName or empty (purged, embargoed, inside the lookback, or
+    without a label). ``weight`` is the label's average uniqueness, in (0, 1]; it is handed to the engines where
+    ``weighted``.
+
+    ``fits``, in time order: ``fit_fold_1`` … ``fit_fold_K``, ``fit_gate``, ``fit_origin_1`` … ``fit_origin_M``,
+    ``fit_all``. Each column marks what that fit may learn from: labels that end, with the embargo, before the stretch
+    that it is scored on. ``scored_by`` names the fit whose predictions count on the row: ``fit_fold_k`` on fold k;
+    in the gate window ``fit_gate`` until the first origin, then ``fit_origin_j``; empty elsewhere.
     """
 
     ref: Ref
@@ -125,6 +154,9 @@ class Rows:
     purged: int
     embargo: int
     term_start: str
+    fits: tuple[str, ...] = ("fit_gate", "fit_all")
+    folds: tuple[Window, ...] = ()
+    weighted: bool = False
     floored_share: float = 0.0
     warnings: tuple[str, ...] = ()
 
@@ -142,11 +174,16 @@ class EngineBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefitJob:
-    """One recipe to be fitted again on ``fit_gate`` or ``fit_all`` rows."""
+    """One recipe to be fitted again on the rows that a column of ``Rows.fits`` marks.
+
+    ``shuffle``, if not zero, is the seed of a permutation of all labels by blocks of dates (a canary: whatever such a
+    fit seems to know of the permuted labels, it knows by a leak).
+    """
 
     name: str
     recipe: dict[str, Any]
-    rows: Literal["fit_gate", "fit_all"]
+    rows: str
+    shuffle: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +206,7 @@ class Candidate:
 
     ``held_out_smearing`` is Duan's factor (volatility only) from residuals on rows that an earlier fit of the recipe
     had not seen; None where the candidate's own predictions on validation and blending rows serve. ``rows`` says which
-    mask a refit learned from (``fit_gate``, ``fit_all``); it is empty for what a search returns.
+    fit of ``Rows.fits`` a refit is; it is empty for what a search returns. ``shuffle`` is the job's.
     """
 
     name: str
@@ -181,6 +218,7 @@ class Candidate:
     predict_us_per_row: float
     reproducible: bool = True
     rows: str = ""
+    shuffle: int = 0
     held_out_smearing: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -200,8 +238,48 @@ class EngineResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backtest:
+    """What a rule that trades on predictions would have earned after costs, on stated rows.
+
+    Rates are a year and in shares of capital (0.05 is five per cent): ``annual_return`` is geometric and
+    ``excess_return`` what is left of it over cash; ``turnover`` is what is traded in multiples of capital;
+    ``costs`` what trading and borrowing took. ``sharpe`` is of returns over cash, annualised; ``deflated_sharpe`` the
+    probability that the true one is positive after counting the trials; ``max_drawdown`` is a positive share;
+    ``break_even_bps`` is the cost of a traded unit, in basis points, at which the excess return is nil; ``alpha`` and
+    ``beta`` are against buy-and-hold; ``capacity`` is the capital at which impact alone takes the excess return.
+    NaN stands where a figure is not defined. ``illustrative`` says why the result could not have been had, if so.
+    ``equity``: Parquet with ``session, net, gross, hold``, growth of one.
+    """
+
+    candidate: str
+    rule: str
+    rows: Literal["folds", "gate"]
+    dates: int
+    annual_return: float
+    excess_return: float
+    annual_volatility: float
+    sharpe: float
+    max_drawdown: float
+    turnover: float
+    costs: float
+    break_even_bps: float
+    alpha: float
+    beta: float
+    deflated_sharpe: float = float("nan")
+    capacity: float = float("nan")
+    illustrative: str = ""
+    equity: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """A candidate's standing on the selection rows. ``metrics`` holds the target's whole set, by name."""
+    """A candidate's standing on the joined walk-forward rows. ``metrics`` holds the target's whole set, by name.
+
+    ``fold_scores`` is the ranking loss in each fold and was used to choose; ``skill_interval`` the 95 % stationary
+    bootstrap interval of the skill; ``p_values`` the one-sided Diebold-Mariano p by rival (every baseline, and the
+    champion where it could be scored). ``selection_score`` is the loss on the selection rows, where the search itself
+    ranked; NaN where there was none.
+    """
 
     rank: int
     candidate: str
@@ -212,15 +290,39 @@ class Score:
     skill: float
     metrics: dict[str, float] = field(default_factory=dict)
     fold_scores: tuple[float, ...] = ()
+    skill_interval: tuple[float, float] = (float("nan"), float("nan"))
+    p_values: dict[str, float] = field(default_factory=dict)
+    selection_score: float = float("nan")
     train_seconds: float = 0.0
     predict_us_per_row: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leaderboard:
-    """Every candidate on the same selection rows. ``sha256`` leaves timings out.
+class NightStatistics:
+    """What one night's ranking says as a whole: figures that only make sense over all candidates together.
 
-    ``refused`` names candidates that could not be scored on every row, with the reason; they have no rank.
+    ``spa_p``: Hansen's (2005) test that no candidate beats the best baseline; ``superior``: those that StepM (Romano
+    and Wolf 2005) finds better than it at 5 %; ``confidence_set``: the 95 % model confidence set (Hansen, Lunde and
+    Nason 2011); ``overfitting``: probability of backtest overfitting by CSCV; ``mincer_zarnowitz``: by candidate,
+    intercept, slope and the p-value of (0, 1); ``trials``: independent trials so far, by clusters of the ledger.
+    """
+
+    spa_p: float
+    superior: tuple[str, ...]
+    confidence_set: tuple[str, ...]
+    overfitting: float
+    mincer_zarnowitz: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    trials: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaderboard:
+    """Every refitted candidate on the same walk-forward rows. ``sha256`` leaves timings out.
+
+    ``refused`` names candidates that could not be scored on every row, with the reason; ``not_refitted`` those that
+    stayed behind on the selection rows, with their loss there: neither has a rank. ``predictions``: Parquet with
+    ``symbol, time, session, label, label_end, fold`` and a column for each ranked candidate, out of sample throughout.
+    ``alarms`` are reasons to suspect a leak.
     """
 
     scores: tuple[Score, ...]
@@ -229,6 +331,11 @@ class Leaderboard:
     sha256: str
     smearing: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    not_refitted: dict[str, float] = field(default_factory=dict)
+    predictions: Ref | None = None
+    statistics: NightStatistics | None = None
+    backtests: tuple[Backtest, ...] = ()
+    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +343,8 @@ class GateComparison:
     """The challenger against one rival on the gate window, losses averaged by date first.
 
     ``difference`` is rival's mean loss less the challenger's (positive: the challenger is better), ``statistic`` the
-    Diebold-Mariano t, ``p_value`` one-sided.
+    Diebold-Mariano t, ``p_value`` one-sided. ``clark_west_p`` and ``hln_p`` are reported and decide nothing.
+    ``qlike_worse_p`` (volatility): p of the test that the challenger's QLIKE is higher; small is bad, 1 elsewhere.
     """
 
     rival: str
@@ -248,6 +356,27 @@ class GateComparison:
     p_value: float
     dates: int
     lag: int
+    clark_west_p: float = float("nan")
+    hln_p: float = float("nan")
+    qlike_worse_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Licence:
+    """Whether the champion's recipe may be refreshed this term: refits inside the gate against its frozen gated fit.
+
+    ``increase`` is the refits' mean loss over the frozen fit's, less one; ``upper`` its one-sided 95 % bound, which
+    must lie below ``limit``. Each refit is scored on what came after its origin.
+    """
+
+    recipe_sha256: str
+    term: str
+    granted: bool
+    increase: float
+    upper: float
+    limit: float
+    origins: int
+    dates: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +385,9 @@ class Evidence:
 
     ``champion_unscored`` says why the champion could not be scored on the gate rows (no predictions, fitted on rows
     inside the gate); it is empty where it was scored or where there is none. ``required_dates`` is what ``dates``
-    must reach before anything is replaced.
+    must reach before anything is replaced, ``required_effective`` the same for ``effective``. ``read`` is the number
+    of this read of the gate within its term, 0 if the gate was not read for a challenger; ``level`` the significance
+    that this read has. ``gate_losses``: mean loss by date-averaged rows of everything scored on the gate.
     """
 
     challenger: str
@@ -269,6 +400,17 @@ class Evidence:
     champion_recipe_sha256: str = ""
     champion_unscored: str = ""
     required_dates: int = 504
+    effective: float = 0.0
+    required_effective: float = 0.0
+    read: int = 1
+    level: float = 0.05
+    not_read: str = ""
+    term: str = ""
+    gate_losses: dict[str, float] = field(default_factory=dict)
+    licence: Licence | None = None
+    refreshable: str = ""
+    obstacles: tuple[str, ...] = ()
+    waivers: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
 
@@ -283,7 +425,9 @@ class Decision:
 
 
 def to_json(value: Any) -> Any:
-    """A JSON-ready copy of a contract value: dataclasses become dictionaries, tuples become lists."""
+    """A JSON-ready copy of a contract value: dataclasses become dictionaries, tuples lists, NaN null."""
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 - the test for NaN
+        return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -299,6 +443,11 @@ def from_json(kind: Any, document: Any) -> Any:
     Raises TypeError if the document holds a field that the type does not have, or lacks one that it needs.
     """
     origin = typing.get_origin(kind)
+    if kind is float and document is None:
+        return float("nan")
+    if origin is dict:
+        of = typing.get_args(kind)[1]
+        return {name: from_json(of, item) for name, item in document.items()}
     if origin in (typing.Union, types.UnionType):
         if document is None:
             return None

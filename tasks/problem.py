@@ -15,19 +15,21 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tasks.contracts import EngineBudget, Target
+from tasks.contracts import CrossSection, EngineBudget, Target, TargetName
 from tasks.errors import ConfigurationError
 
 BudgetName = Literal["demo", "nightly"]
 Engine = Literal["baseline", "linear", "h2o", "autokeras"]
 
-BUDGETS: dict[BudgetName, dict[str, int]] = {
+BUDGETS: dict[BudgetName, dict[str, Any]] = {
     "demo": {
         "h2o_models": 10,
         "h2o_seconds": 180,
         "autokeras_trials": 5,
         "autokeras_epochs": 60,
         "autokeras_seconds": 180,
+        "leaders": 3,
+        "refit_ensembles": False,
     },
     "nightly": {
         "h2o_models": 20,
@@ -35,6 +37,8 @@ BUDGETS: dict[BudgetName, dict[str, int]] = {
         "autokeras_trials": 100,
         "autokeras_epochs": 1000,
         "autokeras_seconds": 3600,
+        "leaders": 10,
+        "refit_ensembles": True,
     },
 }
 
@@ -67,10 +71,20 @@ class Problem(BaseModel):
     tick: float = _field(0.01, 10, "Smallest price step; the floor of a bar's range.", gt=0)
     as_of: str = _field("", 11, "Use no bar that closed after this date or time (ISO 8601, UTC); empty means all.")
 
-    target: Literal["volatility", "return", "direction"] = _field("volatility", 20, "What to predict.")
-    horizon: int = _field(1, 21, "How many bars ahead the label looks.", ge=1, le=260)
+    target: TargetName = _field("volatility", 20, "What to predict.")
+    horizon: int = _field(1, 21, "How many bars ahead the label looks (triple_barrier: the time limit).", ge=1, le=260)
     variance: Literal["range", "total"] = _field(
         "range", 22, "Volatility only: trading-session range, or with the overnight return squared added."
+    )
+    profit: float = _field(2.0, 23, "Triple barrier only: profit barrier in units of past volatility.", gt=0, le=20)
+    stop: float = _field(2.0, 24, "Triple barrier only: stop barrier in units of past volatility.", gt=0, le=20)
+    cross_section: CrossSection = _field(
+        "none", 25, "Panels: put every feature on one scale within its date, from that date alone."
+    )
+    neutral: bool = _field(False, 26, "Panels, return only: take the date's mean off the label.")
+    max_lookback: int = _field(756, 27, "Leave out features that need more bars than this.", ge=22, le=756)
+    membership: str = _field(
+        "", 28, "Panels: CSV file with symbol, from, to (dates): who belonged to the universe when."
     )
 
     engines: tuple[Engine, ...] = _field(
@@ -87,26 +101,42 @@ class Problem(BaseModel):
     threads: int = _field(2, 37, "Threads an engine may use.", ge=1, le=256)
     memory_mb: int = _field(3072, 38, "Memory of H2O's JVM in megabytes.", ge=512, le=1_000_000)
 
-    folds: int = _field(
-        5, 40, "Consecutive blocks of the selection window in which scores are also shown.", ge=1, le=50
-    )
+    folds: int = _field(5, 40, "Walk-forward folds after the search, on which recipes are ranked.", ge=5, le=50)
     embargo: int = _field(5, 41, "Bars left out before each window, besides the purge by label end.", ge=0, le=260)
     gate_sessions: int = _field(504, 42, "The gate window holds at least so many dates.", ge=60, le=5000)
     term: int = _field(252, 43, "Sessions for which the gate window's start stays fixed.", ge=21, le=1000)
 
+    leaders: int = _field(10, 44, "So many leading candidates of the search are refitted on every fold.", ge=1, le=100)
+    refit_ensembles: bool = _field(True, 45, "Whether ensembles are among those refitted.")
+
     alpha: float = _field(
-        0.05, 50, "Significance at which a challenger must beat champion and baselines.", gt=0, le=0.2
+        0.05, 50, "Chance of any false promotion a term; read k of the gate gets alpha / (k (k + 1)).", gt=0, le=0.2
     )
     refit: Literal["through_gate", "none"] = _field(
         "through_gate", 51, "Ship the gated recipe refitted through the last bar, or the gated fit itself."
     )
     allow_partial: bool = _field(False, 52, "Promote even if an engine failed or symbols were quarantined.")
+    waive_survivorship: bool = _field(
+        False, 54, "Promote return models of a universe of survivors; the waiver is recorded."
+    )
+    positions: Literal["sign", "proportional", "decile", "volatility_target"] = _field(
+        "sign", 60, "How the backtest turns predictions into positions."
+    )
+    commission_bps: float = _field(0.5, 61, "Backtest: commission, basis points of what is traded.", ge=0, le=500)
+    spread_bps: float = _field(2.0, 62, "Backtest: full bid-ask spread in basis points; half is paid.", ge=0, le=1000)
+    impact: float = _field(
+        0.1, 63, "Backtest: square-root impact, in daily volatilities at 100 % of volume.", ge=0, le=10
+    )
+    borrow_bps: float = _field(50.0, 64, "Backtest: what shorts pay a year, basis points.", ge=0, le=10_000)
+    capital: float = _field(1e6, 65, "Backtest: capital in the currency of the prices.", gt=0)
     owner: str = _field("", 53, "Who answers for this model; shown on the registry entry.", max_length=200)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.negative_prices and self.target in ("volatility", "return"):
+        if self.negative_prices and self.target in ("volatility", "return", "triple_barrier"):
             raise ValueError(f"negative_prices cannot be combined with target {self.target}: it takes logarithms")
+        if self.neutral and self.target != "return":
+            raise ValueError(f"neutral takes the date's mean off a return; the target is {self.target}")
         if not self.engines:
             raise ValueError("engines is empty: name at least one of baseline, linear, h2o, autokeras")
         if len(set(self.symbols)) != len(self.symbols):
@@ -116,12 +146,16 @@ class Problem(BaseModel):
     @property
     def objective(self) -> Target:
         """The target with how it is fitted and what ranks it."""
-        classify = self.target == "direction"
+        classify = self.target in ("direction", "triple_barrier")
+        barriers = self.target == "triple_barrier"
         return Target(
             name=self.target,
             horizon=self.horizon,
             kind="classification" if classify else "regression",
             loss="log_loss" if classify else "mse",
+            profit=self.profit if barriers else 0.0,
+            stop=self.stop if barriers else 0.0,
+            neutral=self.neutral,
         )
 
     def budget(self, engine: str) -> EngineBudget:
@@ -138,7 +172,12 @@ class Problem(BaseModel):
     @property
     def predicts(self) -> str:
         """What a model of this problem predicts, in words: equal words mean that forecasts can be compared."""
-        kind = f" ({self.variance}, tick {self.tick:g})" if self.target == "volatility" else ""
+        kinds = {
+            "volatility": f" ({self.variance}, tick {self.tick:g})",
+            "triple_barrier": f" (profit {self.profit:g}, stop {self.stop:g})",
+            "return": " (less the date's mean)" if self.neutral else "",
+        }
+        kind = kinds.get(self.target, "")
         return f"{self.target}{kind} over {self.horizon} x {self.bar} on {self.calendar}"
 
     def digest(self) -> str:

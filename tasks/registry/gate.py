@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.contracts import Decision, Evidence, GateComparison, Score, Target
-from tasks.registry.diebold_mariano import diebold_mariano
+from tasks.statistics.diebold_mariano import diebold_mariano
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import pytest
 import statsmodels.api as sm  # type: ignore[import-untyped]
 from scipy import stats
 
-from tasks.registry.diebold_mariano import (
+from tasks.statistics.diebold_mariano import (
     FloatArray,
     diebold_mariano,
     long_run_variance,
