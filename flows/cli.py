@@ -272,7 +272,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List registered models: versions, aliases, when and why each was promoted or not."""
-    from tasks.contracts import to_json
+    from tasks.documents import to_json
     from tasks.registry import mlflow_store
 
     store = mlflow_store.open_store()

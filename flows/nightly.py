@@ -31,8 +31,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.progress import StageClock
 from tasks.bars.task import ingest
-from tasks.contracts import EngineResult, FeatureMatrix, Leaderboard, RefitJob, Rows
+from tasks.contracts import EngineResult, FeatureMatrix, RefitJob, Rows
 from tasks.environment import installed_versions
+from tasks.evaluation import Leaderboard
 from tasks.features.catalogue import lookback
 from tasks.features.task import build_features, specification
 from tasks.leaderboard.task import score

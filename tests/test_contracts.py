@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tasks.contracts import Candidate, EngineResult, FeatureSpec, Ref, Snapshot, from_json, resolved, to_json
+from tasks.contracts import Candidate, EngineResult, FeatureSpec, Ref, Snapshot, resolved
+from tasks.documents import from_json, to_json
 
 CANDIDATE = Candidate(
     name="ridge",

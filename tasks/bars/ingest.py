@@ -14,7 +14,8 @@ from tasks.bars.read import read_source
 from tasks.bars.refusal import SHOWN, BarsRefusedError
 from tasks.bars.snapshot import freeze
 from tasks.bars.store import Appended, BarStore
-from tasks.contracts import Snapshot, to_json
+from tasks.contracts import Snapshot
+from tasks.documents import to_json
 
 log = logging.getLogger("nocturne.bars")
 

@@ -10,7 +10,8 @@ from tasks.bars.check import check_bars
 from tasks.bars.describe import SourceDescription
 from tasks.bars.read import read_source
 from tasks.bars.refusal import BarsRefusedError
-from tasks.contracts import Finding, to_json
+from tasks.contracts import Finding
+from tasks.documents import to_json
 
 
 def inspect(description: SourceDescription, now: pd.Timestamp | None = None) -> dict[str, Any]:

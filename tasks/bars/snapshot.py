@@ -20,7 +20,8 @@ from tasks.bars.check import CheckedBars
 from tasks.bars.describe import SourceDescription, parse_as_of
 from tasks.bars.facts import has_volume, true_opens
 from tasks.bars.schema import COLUMNS
-from tasks.contracts import Ref, Snapshot, to_json
+from tasks.contracts import Ref, Snapshot
+from tasks.documents import to_json
 from tasks.errors import DataError, IntegrityError
 
 log = logging.getLogger("nocturne.bars")

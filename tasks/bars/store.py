@@ -18,7 +18,8 @@ import pandas as pd
 from tasks import storage
 from tasks.bars.describe import SourceDescription
 from tasks.bars.snapshot import values_digest
-from tasks.contracts import Ref, from_json, to_json
+from tasks.contracts import Ref
+from tasks.documents import from_json, to_json
 
 KEYS = ("symbol", "time")
 VALUES = ("open", "high", "low", "close", "volume")

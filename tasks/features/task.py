@@ -11,12 +11,13 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import FeatureMatrix, FeatureSpec, Snapshot, from_json, resolved, to_json
+from tasks.contracts import FeatureMatrix, FeatureSpec, Snapshot, resolved
+from tasks.documents import from_json, to_json
 from tasks.features import catalogue, parallel
 from tasks.problem import Problem
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
-CODE = ("tasks/features", "tasks/contracts.py", "tasks/errors.py", "tasks/storage.py")
+CODE = ("tasks/features", "tasks/contracts.py", "tasks/documents.py", "tasks/errors.py", "tasks/storage.py")
 KEYS = ("symbol", "time", "session")
 RESULT = "feature_matrix.json"
 MATRIX = "matrix.parquet"

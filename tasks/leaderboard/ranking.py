@@ -18,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Candidate, EngineName, Leaderboard, Score, Target, to_json
+from tasks.contracts import Candidate, EngineName, Target
+from tasks.documents import to_json
 from tasks.errors import EngineError
+from tasks.evaluation import Leaderboard, Score
 from tasks.leaderboard.metrics import METRICS, Metric, Scored, ranking_metric, smearing_factor
 
 FloatArray = npt.NDArray[np.float64]

@@ -6,8 +6,9 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import Candidate, EngineResult, Leaderboard, Rows
+from tasks.contracts import Candidate, EngineResult, Rows
 from tasks.errors import EngineError
+from tasks.evaluation import Leaderboard
 from tasks.leaderboard.metrics import FloatArray
 from tasks.leaderboard.ranking import rank
 from tasks.problem import Problem

@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.contracts import Candidate, FeatureSpec, to_json
+from tasks.contracts import Candidate, FeatureSpec
+from tasks.documents import to_json
 from tasks.errors import RegistryError
 from tasks.registry.records import Entry, Night, Role
 from tasks.registry.serving.bundle import MANIFEST, MODEL, Manifest, files_below

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from tasks.contracts import Decision, GateComparison
+from tasks.evaluation import Decision, GateComparison
 from tasks.registry.bundle import entry_evidence, recipe_digest
 from tasks.registry.records import Entry, Night
 from tasks.storage import lock_digest, sha256_json

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import EngineName, Evidence, GateComparison, Target
+from tasks.contracts import EngineName, Target
 from tasks.errors import EngineError
+from tasks.evaluation import Evidence, GateComparison
 from tasks.registry.gate import compare, losses_by_date
 
 FloatArray = npt.NDArray[np.float64]

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Decision, Evidence, GateComparison, Score, Target
+from tasks.contracts import Target
+from tasks.evaluation import Decision, Evidence, GateComparison, Score
 from tasks.statistics.diebold_mariano import diebold_mariano
 
 FloatArray = npt.NDArray[np.float64]

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Candidate, Decision, EngineResult, Evidence, Ref
+from tasks.contracts import Candidate, EngineResult, Ref
 from tasks.errors import EngineError
+from tasks.evaluation import Decision, Evidence
 from tasks.registry import gate as gates
 from tasks.registry.bundle import recipe_digest
 from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, gather

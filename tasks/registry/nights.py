@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Candidate, Ref, Rows, Score, Snapshot, to_json
+from tasks.contracts import Candidate, Ref, Rows, Snapshot
+from tasks.documents import to_json
 from tasks.errors import RegistryError
+from tasks.evaluation import Score
 from tasks.registry.bundle import entry_facts, without_nan
 from tasks.registry.card import description, version_tags
 from tasks.registry.mlflow_store import (

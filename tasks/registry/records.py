@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.contracts import (
-    Candidate,
-    Decision,
-    EngineResult,
-    Evidence,
-    FeatureMatrix,
-    Leaderboard,
-    Rows,
-    Score,
-    Snapshot,
-)
+from tasks.contracts import Candidate, EngineResult, FeatureMatrix, Rows, Snapshot
+from tasks.evaluation import Decision, Evidence, Leaderboard, Score
 from tasks.problem import Problem
 
 Role = Literal["shipped", "gated"]

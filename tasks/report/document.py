@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tasks.contracts import Score, to_json
+from tasks.documents import to_json
+from tasks.evaluation import Score
 from tasks.report import words
 from tasks.report.facts import Facts, alerts, best_baseline, comparisons, is_reproducible, ranked
 

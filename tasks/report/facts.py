@@ -9,17 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tasks.contracts import (
-    Decision,
-    EngineResult,
-    Evidence,
-    GateComparison,
-    Leaderboard,
-    Ref,
-    Rows,
-    Score,
-    Snapshot,
-)
+from tasks.contracts import EngineResult, Ref, Rows, Snapshot
+from tasks.evaluation import Decision, Evidence, GateComparison, Leaderboard, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

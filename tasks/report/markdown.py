@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import re
 
-from tasks.contracts import GateComparison
+from tasks.evaluation import GateComparison
 from tasks.report import words
 from tasks.report.facts import Facts, alerts, comparisons, ranked
 

@@ -14,7 +14,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from tasks.contracts import EngineResult, GateComparison, Score
+from tasks.contracts import EngineResult
+from tasks.evaluation import GateComparison, Score
 from tasks.report import facts as told
 from tasks.report import series, words
 from tasks.report.drawings import drawings

@@ -10,7 +10,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tasks.contracts import EngineResult, GateComparison, Score
+from tasks.contracts import EngineResult
+from tasks.evaluation import GateComparison, Score
 from tasks.report.facts import Facts, best_baseline, has_champion, is_reproducible
 
 LONGEST_NAME = 200

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
-from tasks.contracts import Candidate, EngineName, EngineRequest, EngineResult, from_json, to_json
+from tasks.contracts import Candidate, EngineName, EngineRequest, EngineResult
+from tasks.documents import from_json, to_json
 from tasks.errors import EngineError, NocturneError
 from tasks.search import training
 from tasks.search.engine import Engine, Fitted, Progress, TrainingData

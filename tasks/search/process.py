@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.contracts import EngineRequest, EngineResult, from_json, resolved, to_json
+from tasks.contracts import EngineRequest, EngineResult, resolved
+from tasks.documents import from_json, to_json
 from tasks.errors import EngineError, EngineKilledError, NocturneError
 from tasks.search.child import FAILURE, RESULT, SCRATCH, SPAWNED
 from tasks.storage import PROJECT, read_json, write_json

@@ -21,13 +21,21 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from tasks.contracts import EngineRequest, EngineResult, FeatureMatrix, RefitJob, Rows, to_json
+from tasks.contracts import EngineRequest, EngineResult, FeatureMatrix, RefitJob, Rows
+from tasks.documents import to_json
 from tasks.errors import EngineError, EngineKilledError
 from tasks.problem import Problem
 from tasks.search.process import LOG, EngineProgress, OnProgress, read_result, run
 from tasks.storage import StageStore, home, sha256_file
 
-CODE = ("tasks/search", "tasks/registry/serving", "tasks/contracts.py", "tasks/errors.py", "tasks/storage.py")
+CODE = (
+    "tasks/search",
+    "tasks/registry/serving",
+    "tasks/contracts.py",
+    "tasks/documents.py",
+    "tasks/errors.py",
+    "tasks/storage.py",
+)
 RETRIES = 1
 log = logging.getLogger("nocturne.search")
 

@@ -16,7 +16,8 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import FeatureMatrix, Rows, Snapshot, from_json, resolved, to_json
+from tasks.contracts import FeatureMatrix, Rows, Snapshot, resolved
+from tasks.documents import from_json, to_json
 from tasks.errors import DataError
 from tasks.labels.targets import Labels, make_labels
 from tasks.problem import Problem
@@ -26,7 +27,7 @@ from tasks.splits.windows import WindowPlan, assign_windows
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
 CODE = (
-    "tasks/labels", "tasks/splits", "tasks/contracts.py", "tasks/errors.py", "tasks/problem.py", "tasks/storage.py"
+    "tasks/labels", "tasks/splits", "tasks/contracts.py", "tasks/documents.py", "tasks/errors.py", "tasks/problem.py", "tasks/storage.py"
 )  # fmt: skip
 BARS = ["symbol", "time", "session", "open", "high", "low", "close"]
 FIELDS = ("target", "horizon", "variance", "tick", "calendar", "embargo", "gate_sessions", "term")

@@ -13,7 +13,8 @@ from tasks import storage
 from tasks.bars.check import CheckedBars
 from tasks.bars.describe import SourceDescription
 from tasks.bars.snapshot import freeze, read_snapshot, values_digest
-from tasks.contracts import Snapshot, from_json, to_json
+from tasks.contracts import Snapshot
+from tasks.documents import from_json, to_json
 from tasks.errors import DataError, IntegrityError
 from tests.bars.files import HEADER, check, panel_lines, write, year_of
 

@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import pytest
 
-from tasks.contracts import EngineResult, to_json
+from tasks.contracts import EngineResult
+from tasks.documents import to_json
 from tasks.errors import ConfigurationError, EngineError, EngineKilledError
 from tasks.search.h2o_server import H2OServer, java
 from tasks.search.process import execute, run
@@ -32,7 +33,8 @@ T = TypeVar("T")
 PARENT = """
 import sys
 from pathlib import Path
-from tasks.contracts import EngineRequest, from_json
+from tasks.contracts import EngineRequest
+from tasks.documents import from_json
 from tasks.search.process import execute
 from tasks.storage import read_json
 execute(from_json(EngineRequest, read_json(Path(sys.argv[1]))), Path(sys.argv[2]))

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.contracts import Candidate, EngineName, Leaderboard, Ref, Target, from_json, to_json
+from tasks.contracts import Candidate, EngineName, Ref, Target
+from tasks.documents import from_json, to_json
 from tasks.errors import EngineError
+from tasks.evaluation import Leaderboard
 from tasks.leaderboard.metrics import FloatArray
 from tasks.leaderboard.ranking import digest, rank
 

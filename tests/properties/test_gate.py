@@ -9,7 +9,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.contracts import Evidence, GateComparison
+from tasks.evaluation import Evidence, GateComparison
 from tasks.registry.gate import compare, decide
 
 REQUIRED = 504

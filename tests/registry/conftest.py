@@ -19,18 +19,16 @@ import pytest
 
 from tasks.contracts import (
     Candidate,
-    Decision,
     EngineName,
     EngineResult,
     FeatureMatrix,
     FeatureSpec,
-    Leaderboard,
     Rows,
-    Score,
     Snapshot,
     Target,
     Window,
 )
+from tasks.evaluation import Decision, Leaderboard, Score
 from tasks.features.matrix import compute
 from tasks.problem import Problem
 from tasks.registry import mlflow_store

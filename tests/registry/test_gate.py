@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.contracts import Evidence, GateComparison, Score, Target
+from tasks.contracts import Target
+from tasks.evaluation import Evidence, GateComparison, Score
 from tasks.leaderboard.metrics import METRICS, Scored, ranking_metric
 from tasks.registry.gate import compare, decide, losses_by_date, plausibility_alarms
 

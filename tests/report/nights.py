@@ -10,21 +10,17 @@ import pandas as pd
 
 from tasks.contracts import (
     Candidate,
-    Decision,
     EngineName,
     EngineResult,
-    Evidence,
-    GateComparison,
-    Leaderboard,
     Ref,
     Rows,
-    Score,
     Snapshot,
     Target,
     TargetName,
     Window,
     WindowName,
 )
+from tasks.evaluation import Decision, Evidence, GateComparison, Leaderboard, Score
 from tasks.problem import Problem
 from tasks.report.facts import Facts
 from tasks.report.night import Night, Predictions

@@ -7,7 +7,9 @@ import json
 
 import pytest
 
-from tasks.contracts import Evidence, TargetName, from_json, to_json
+from tasks.contracts import TargetName
+from tasks.documents import from_json, to_json
+from tasks.evaluation import Evidence
 from tasks.report.document import document
 from tasks.report.facts import Facts, alerts, best_baseline, chosen, ranked
 from tests.report import nights

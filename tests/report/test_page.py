@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.contracts import Decision, Leaderboard, TargetName, Window, to_json
+from tasks.contracts import TargetName, Window
+from tasks.documents import to_json
+from tasks.evaluation import Decision, Leaderboard
 from tasks.report import words
 from tasks.report.night import Night, Predictions
 from tasks.report.page import render

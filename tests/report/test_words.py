@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.contracts import Decision, Ref
+from tasks.contracts import Ref
+from tasks.evaluation import Decision
 from tasks.report import words
 from tests.report import nights
 

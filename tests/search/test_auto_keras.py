@@ -14,17 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from tasks.contracts import (
-    EngineBudget,
-    EngineRequest,
-    FeatureMatrix,
-    FeatureSpec,
-    RefitJob,
-    Rows,
-    Target,
-    Window,
-    to_json,
-)
+from tasks.contracts import EngineBudget, EngineRequest, FeatureMatrix, FeatureSpec, RefitJob, Rows, Target, Window
+from tasks.documents import to_json
 from tasks.errors import ConfigurationError, EngineError
 from tasks.registry.serving.scorers import load_scorer
 from tasks.search import keras_export, process

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...contracts import FeatureSpec, Target, from_json
+from ...contracts import FeatureSpec, Target
+from ...documents import from_json
 from ...errors import IntegrityError, StorageError
 from .bars import BAR_NANOSECONDS, BarRules
 from .model_folder import verify_digests
