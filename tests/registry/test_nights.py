@@ -13,9 +13,8 @@ import pandas as pd
 import pytest
 
 from tasks.contracts import Candidate
-from tasks.evaluation import 
-from tasks.contracts import Evidence as GateEvidence
 from tasks.errors import ConfigurationError, RegistryError
+from tasks.evaluation import Evidence as GateEvidence
 from tasks.evaluation import GateComparison
 from tasks.registry import mlflow_store, nights, parity
 from tasks.registry.card import description, outcome, version_tags
