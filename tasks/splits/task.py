@@ -27,8 +27,14 @@ from tasks.splits.windows import WindowPlan, assign_windows
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
 CODE = (
-    "tasks/labels", "tasks/splits", "tasks/contracts.py", "tasks/documents.py", "tasks/errors.py", "tasks/problem.py", "tasks/storage.py"
-)  # fmt: skip
+    "tasks/labels",
+    "tasks/splits",
+    "tasks/contracts.py",
+    "tasks/documents.py",
+    "tasks/errors.py",
+    "tasks/problem.py",
+    "tasks/storage.py",
+)
 BARS = ["symbol", "time", "session", "open", "high", "low", "close"]
 FIELDS = ("target", "horizon", "variance", "tick", "calendar", "embargo", "gate_sessions", "term")
 """What of the problem the rows depend on: another seed or budget finds the same rows again."""
