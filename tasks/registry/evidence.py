@@ -17,6 +17,7 @@ from tasks.contracts import EngineName, Target
 from tasks.errors import EngineError
 from tasks.evaluation import Evidence, GateComparison
 from tasks.registry.gate import compare, losses_by_date
+from tasks.statistics.overlap import label_overlap as label_overlap
 
 FloatArray = npt.NDArray[np.float64]
 LEAST_COVERED = 0.8
@@ -76,20 +77,6 @@ class GateRows:
     def losses(self, predictions: FloatArray) -> pd.Series:
         """Mean loss by date of predictions that align with all rows."""
         return losses_by_date(self.sessions, self.label, predictions[self.positions], self.target.loss)
-
-
-def label_overlap(gate: pd.DataFrame, horizon: int) -> int:
-    """How many later sessions' labels share a bar with a session's labels, at the most.
-
-    gate: columns ``symbol, session``, one row a bar. A session's last label covers the next ``horizon`` bars, so it
-    reaches as many sessions as hold the next ``horizon`` - 1 of them: more around early closes and holidays, which is
-    why the sessions are counted and no typical size is taken. A session has as many bars as the symbol that has most:
-    a symbol that hardly trades does not stretch the calendar.
-    """
-    sizes = gate.groupby(["session", "symbol"]).size().groupby(level="session").max().to_numpy()
-    ends = np.cumsum(sizes)
-    reached = np.minimum(np.searchsorted(ends, ends + horizon - 1), len(ends) - 1)
-    return int((reached - np.arange(len(ends))).max(initial=0))
 
 
 def gather(
