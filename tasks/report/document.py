@@ -11,7 +11,17 @@ from typing import Any
 from tasks.documents import to_json
 from tasks.evaluation import Score
 from tasks.report import words
-from tasks.report.facts import Facts, alerts, best_baseline, comparisons, is_reproducible, ranked
+from tasks.report.facts import (
+    Facts,
+    alerts,
+    best_baseline,
+    comparisons,
+    gate_loss,
+    hardest_p,
+    is_reproducible,
+    level,
+    ranked,
+)
 
 
 def document(facts: Facts) -> dict[str, Any]:
@@ -25,10 +35,21 @@ def document(facts: Facts) -> dict[str, Any]:
         "windows": to_json(facts.rows.windows),
         "leaderboard": [_score(facts, score) for score in ranked(facts)],
         "leaderboard_sha256": facts.leaderboard.sha256,
-        "selection": {"rows": facts.leaderboard.rows, "dates": facts.leaderboard.dates},
+        "ranking": {
+            "rows": facts.leaderboard.rows,
+            "dates": facts.leaderboard.dates,
+            "folds": to_json(facts.rows.folds),
+            "not_refitted": facts.leaderboard.not_refitted,
+            "statistics": to_json(facts.leaderboard.statistics),
+            "alarms": list(facts.leaderboard.alarms),
+        },
+        "backtests": [to_json(test) for test in facts.leaderboard.backtests],
+        "event_driven": list(facts.event_driven),
+        "tear_sheet": facts.tear_sheet,
         "best_baseline": getattr(best_baseline(facts), "candidate", ""),
         "decision": _decision(facts),
         "gate": [{**to_json(item), "verdict": _verdict(facts, item)} for item in comparisons(facts)],
+        "reading": _reading(facts),
         "engines": [_engine(result) for result in facts.engines],
         "alerts": to_json(alerts(facts)),
         "partial": any(alert.level == "bad" for alert in alerts(facts)) or bool(facts.snapshot.quarantined),
@@ -60,7 +81,12 @@ def _snapshot(facts: Facts) -> dict[str, Any]:
 
 def _score(facts: Facts, score: Score) -> dict[str, Any]:
     entry: dict[str, Any] = to_json(score)
-    return {**entry, "standing": list(words.standing(facts, score))}
+    return {
+        **entry,
+        "standing": list(words.standing(facts, score)),
+        "hardest_p": hardest_p(score, facts),
+        "gate_loss": gate_loss(facts, score.candidate),
+    }
 
 
 def _decision(facts: Facts) -> dict[str, Any]:
@@ -87,7 +113,26 @@ def _engine(result: Any) -> dict[str, Any]:
 
 
 def _verdict(facts: Facts, item: Any) -> str:
-    return words.verdict(item, words.alpha_of(facts.problem))
+    return words.verdict(item, level(facts))
+
+
+def _reading(facts: Facts) -> dict[str, Any]:
+    """Which read of the gate this was, what was scored on it, and whether the champion may be refreshed."""
+    evidence = facts.evidence
+    if evidence is None:
+        return {}
+    return {
+        "read": evidence.read,
+        "level": evidence.level,
+        "term": evidence.term,
+        "dates": evidence.dates,
+        "effective": evidence.effective,
+        "not_read": evidence.not_read,
+        "said": words.reading(evidence),
+        "losses": evidence.gate_losses,
+        "licence": words.licence(evidence),
+        "waivers": list(evidence.waivers),
+    }
 
 
 def _finite(value: Any) -> Any:

@@ -25,8 +25,9 @@ class Drawing:
 
 def drawings(night: Night) -> list[Drawing]:
     """All pictures of a night in reading order; the windows over the price come last."""
-    found = [rows for rows in (_rows_of(night, "selection"), _rows_of(night, "gate")) if rows is not None]
+    found = [rows for rows in (_rows_of(night, "fold"), _rows_of(night, "gate")) if rows is not None]
     drawn = _forecast_drawings(night, found) if found else []
+    drawn += _equity(night)
     times, price = series.price_line(night.bars)
     picture = pictures.windows_over_price(times, price, night.facts.rows.windows)
     symbols = night.facts.snapshot.symbols
@@ -35,8 +36,8 @@ def drawings(night: Night) -> list[Drawing]:
     return [*drawn, Drawing("The windows over the price", caption, picture)]
 
 
-def _rows_of(night: Night, window: Literal["selection", "gate"]) -> Forecasts | None:
-    arrays = {p.role: p.search if window == "selection" else p.gate for p in night.predictions}
+def _rows_of(night: Night, window: Literal["fold", "gate"]) -> Forecasts | None:
+    arrays = {p.role: p.folds if window == "fold" else p.gate for p in night.predictions}
     leader = arrays.get("leader")
     if leader is None:
         leader = arrays.get("baseline")
@@ -47,12 +48,28 @@ def _forecast_drawings(night: Night, found: list[Forecasts]) -> list[Drawing]:
     lines = _legend(night)
     target, panel = night.facts.rows.target, len(night.facts.snapshot.symbols) > 1
     by_date = " Symbols are averaged by date." if panel else ""
-    if target.name == "direction":
+    if target.kind == "classification":
         return [_calibration(found, lines), _hits(night, found, lines, by_date)]
     over_time = _volatility(night, found, lines, by_date) if target.name == "volatility" else _returns(found, lines)
     if not all(np.isfinite(rows.rival).all() for rows in found):  # the leader is itself the best baseline
         return [over_time]
     return [over_time, _ahead(found, target.loss, lines, by_date)]
+
+
+def _equity(night: Night) -> list[Drawing]:
+    """Growth of one after costs: the leader's rule, before costs, and buying and holding."""
+    scores = night.facts.leaderboard.scores
+    leader = scores[0].candidate if scores else ""
+    frame = night.equities.get(leader)
+    if frame is None or not len(frame):
+        return []
+    name = words.clean(leader, 60)
+    legend = (("leader", f"{name}, after costs"), ("outcome", f"{name}, before costs"), ("rival", "buy and hold"))
+    test = next(each for each in night.facts.leaderboard.backtests if each.candidate == leader)
+    caption = f"Growth of 1 over the walk-forward rows, traded by the rule “{words.clean(test.rule, 80)}”."
+    if test.illustrative:
+        caption += f" Illustrative: {words.clean(test.illustrative, 300)}."
+    return [Drawing("What it would have earned", caption, pictures.equity(frame), legend)]
 
 
 def _ahead(

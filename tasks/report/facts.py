@@ -15,14 +15,13 @@ from tasks.evaluation import Decision, Evidence, GateComparison, Leaderboard, Sc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Predictions worth drawing: the search fit's for the selection window, the gated fit's for the gate window.
+    """A candidate worth drawing: walked predictions are the leaderboard's, the gated fit's are in ``gate``.
 
-    Each file aligns with the snapshot's rows and has a column ``prediction``.
+    That file aligns with the snapshot's rows and has a column ``prediction``.
     """
 
     candidate: str
     role: Literal["leader", "baseline"]
-    search: Ref | None = None
     gate: Ref | None = None
 
 
@@ -32,8 +31,9 @@ class Facts:
 
     ``problem`` is ``Problem.model_dump(mode="json")``. ``importance`` belongs to ``importance_of``. ``version`` is the
     registered version that this night made, ``champion_version`` the one that the alias names after it; empty if none.
-    ``run_url`` is a page of the tracking server, if it has any. ``bars_needed`` is how many bars the champion takes for
-    one prediction. ``seconds`` is wall time by stage.
+    ``run_url`` is a page of the tracking server, if it has any. ``tear_sheet`` is the page of the backtest and
+    ``event_driven`` what the event-driven backtest said of it, both empty where there is none. ``bars_needed`` is how
+    many bars the champion takes for one prediction. ``seconds`` is wall time by stage.
     """
 
     run_id: str
@@ -54,6 +54,8 @@ class Facts:
     tracking_uri: str = ""
     run_url: str = ""
     report: str = ""
+    tear_sheet: str = ""
+    event_driven: tuple[str, ...] = ()
     bars_needed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     engine_seconds: dict[str, float] = field(default_factory=dict)
@@ -101,9 +103,28 @@ def hardest_rival(facts: Facts) -> GateComparison | None:
     return max(comparisons(facts), key=lambda item: item.p_value, default=None)
 
 
+def hardest_p(score: Score, facts: Facts) -> float:
+    """The largest p-value of a candidate against the baselines on the walk-forward rows; NaN where there is none."""
+    baselines = {each.candidate for each in facts.leaderboard.scores if each.engine == "baseline"}
+    found = [p for name, p in score.p_values.items() if name in baselines and name != score.candidate]
+    return max(found, default=float("nan"))
+
+
+def level(facts: Facts) -> float:
+    """The significance that this night's read of the gate had, or the problem's where nothing was read."""
+    if facts.evidence and facts.evidence.read:
+        return facts.evidence.level
+    return float(facts.problem.get("alpha", 0.05))
+
+
+def gate_loss(facts: Facts, name: str) -> float:
+    """A candidate's mean loss on the gate, NaN where the gate was not read for it."""
+    return facts.evidence.gate_losses.get(name, float("nan")) if facts.evidence else float("nan")
+
+
 def has_champion(facts: Facts) -> bool:
     """Whether consumers have anything to pull after this night."""
-    crowned = facts.decision.outcome in ("promoted", "baseline") and bool(facts.decision.promote)
+    crowned = facts.decision.outcome in ("promoted", "refreshed", "baseline") and bool(facts.decision.promote)
     return crowned or bool(facts.evidence and facts.evidence.champion) or facts.decision.outcome == "unchanged"
 
 
@@ -150,5 +171,15 @@ def _other_alerts(facts: Facts) -> list[Alert]:
     refused = facts.leaderboard.refused
     found += [Alert("warn", f"Candidate {name} was refused", reason) for name, reason in refused.items()]
     if facts.snapshot.quarantined:
-        found.append(Alert("warn", "Symbols in quarantine", ", ".join(facts.snapshot.quarantined)))
+        since = facts.snapshot.quarantined_from
+        named = (f"{name} from {since[name]}" if name in since else name for name in facts.snapshot.quarantined)
+        found.append(Alert("warn", "Symbols in quarantine", ", ".join(named)))
+    if facts.snapshot.survivors_only:
+        found.append(
+            Alert(
+                "warn",
+                "Survivorship bias",
+                "every symbol reaches the last session: those that vanished are missing, which flatters returns",
+            )
+        )
     return found

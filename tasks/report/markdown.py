@@ -10,7 +10,7 @@ import re
 
 from tasks.evaluation import GateComparison
 from tasks.report import words
-from tasks.report.facts import Facts, alerts, comparisons, ranked
+from tasks.report.facts import Facts, alerts, comparisons, gate_loss, hardest_p, level, ranked
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|~-])")
 
@@ -31,6 +31,9 @@ def leaderboard_rows(facts: Facts) -> list[dict[str, str]]:
             "engine": escaped(score.engine),
             words.metric(score.metric).short: words.figure(score.score, 5),
             "skill": words.percent(score.skill, plus=True),
+            "95 %": words.interval(score.skill_interval),
+            "p (hardest baseline)": words.probability(hardest_p(score, facts)),
+            "gate": words.figure(gate_loss(facts, score.candidate), 5),
             **{words.metric(n).short: words.metric_value(n, score.metrics.get(n, float("nan"))) for n in names},
             "training": words.duration(score.train_seconds),
             "µs/row": words.figure(score.predict_us_per_row, 2),
@@ -38,16 +41,6 @@ def leaderboard_rows(facts: Facts) -> list[dict[str, str]]:
         }
         for score in scores
     ]
-
-
-def leaderboard_table(facts: Facts) -> str:
-    """The leaderboard as a Markdown table."""
-    rows = leaderboard_rows(facts)
-    if not rows:
-        return "No candidate could be scored."
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *[list(row.values()) for row in rows]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def decision(facts: Facts) -> str:
@@ -60,8 +53,12 @@ def decision(facts: Facts) -> str:
     rivals = comparisons(facts)
     if rivals:
         head = "| rival | role | challenger is | p | difference | its loss | challenger's loss |\n" + "|---" * 7 + "|"
-        lines = "\n".join(_comparison(item, words.alpha_of(facts.problem)) for item in rivals)
+        lines = "\n".join(_comparison(item, level(facts)) for item in rivals)
         parts.append(f"### Gate window: never used to choose\n\n{head}\n{lines}")
+    if facts.evidence:
+        parts.append(f"Gate: {escaped(words.reading(facts.evidence), 400)}.")
+        refreshing = words.licence(facts.evidence)
+        parts += [f"Refresh: {escaped(refreshing, 400)}."] if refreshing else []
     code = words.snippet(facts)
     if code:
         parts.append("\n".join(["### Load the champion", "", *(f"    {line}" for line in code.splitlines())]))

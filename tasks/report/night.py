@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
@@ -17,7 +17,7 @@ class Predictions:
 
     candidate: str
     role: Literal["leader", "baseline"]
-    search: Floats | None = None
+    folds: Floats | None = None
     gate: Floats | None = None
 
 
@@ -26,10 +26,11 @@ class Night:
     """All that the page shows.
 
     ``bars``: columns symbol, time, close. ``labels``: columns symbol, time, session, label, window, in the same row
-    order as each of ``predictions``' arrays.
+    order as each of ``predictions``' arrays. ``equities``: by backtest's name, columns session, net, gross, hold.
     """
 
     facts: Facts
     bars: pd.DataFrame
     labels: pd.DataFrame
     predictions: tuple[Predictions, ...] = ()
+    equities: dict[str, pd.DataFrame] = field(default_factory=dict)

@@ -7,7 +7,6 @@ and escaped by the template. Scores, tests and times carry their full value in a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,17 @@ from tasks.report import series, words
 from tasks.report.drawings import drawings
 from tasks.report.facts import Facts
 from tasks.report.night import Night
+from tasks.report.protocol import Number, backtests, protocol
 
 MOST_FEATURES = 15
-MOST_SYMBOLS = 12
 _FOLD_CLIP, _SKILL_FULL = 0.2, 0.1
 """Where bars end: folds at a gain of 20 %, skill at the largest of the night's or 10 %; what is worse is cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A number as shown, and its full value."""
-
-    text: str
-    value: float
 
 
 def render(night: Night) -> str:
     """The page's HTML. Raises ValueError if a predictions array is not as long as the labels."""
     for item in night.predictions:
-        for values in (item.search, item.gate):
+        for values in (item.folds, item.gate):
             if values is not None and len(values) != len(night.labels):
                 raise ValueError(
                     f"predictions of {item.candidate}: {len(values)} rows, labels have {len(night.labels)}"
@@ -49,6 +40,7 @@ def render(night: Night) -> str:
         facts=facts, told=told, leader=told.chosen(facts), reference=told.best_baseline(facts),
         board=_board(facts), gate=_gate(facts), drawings=drawings(night), windows=facts.rows.windows,
         importance=_importance(facts), engines=[_engine(result) for result in facts.engines],
+        backtests=backtests(facts), protocol=protocol(facts),
         stages=_timed(facts.seconds), engine_seconds=_timed(facts.engine_seconds), data=_data(facts),
         snippet=words.snippet(facts), settings=_settings(facts), link=_link(facts.run_url),
     )  # fmt: skip
@@ -94,6 +86,10 @@ def _board_row(
         "loss": Number(words.figure(score.score, 5), score.score),
         "skill": Number(words.percent(score.skill, plus=True), score.skill),
         "bar": max(-1.0, min(1.0, score.skill / widest)),
+        "interval": words.interval(score.skill_interval),
+        "p": Number(words.probability(told.hardest_p(score, facts)), told.hardest_p(score, facts)),
+        "p_text": "; ".join(f"{rival}: {words.probability(p)}" for rival, p in score.p_values.items()),
+        "gate": Number(words.figure(told.gate_loss(facts, score.candidate), 5), told.gate_loss(facts, score.candidate)),
         "metrics": [Number(words.metric_value(n, v), v) for n, v in zip(names, metrics, strict=True)],
         "train": Number(words.duration(score.train_seconds), score.train_seconds),
         "speed": Number(words.figure(score.predict_us_per_row, 2), score.predict_us_per_row),
@@ -103,12 +99,29 @@ def _board_row(
 
 
 def _gate(facts: Facts) -> dict[str, Any]:
-    alpha = words.alpha_of(facts.problem)
-    rows = [_gate_row(item, alpha) for item in told.comparisons(facts)]
-    return {"rows": rows, "alpha": words.percent(alpha), "hardest": told.hardest_rival(facts)}
+    level = told.level(facts)
+    rows = [_gate_row(item, level) for item in told.comparisons(facts)]
+    return {
+        "rows": rows,
+        "level": words.figure(level, 3),
+        "hardest": told.hardest_rival(facts),
+        "reading": words.reading(facts.evidence) if facts.evidence else "",
+        "skill": _gate_skill(facts),
+        "qlike": any(item.qlike_worse_p < 1 for item in told.comparisons(facts)),
+    }
 
 
-def _gate_row(item: GateComparison, alpha: float) -> dict[str, Any]:
+def _gate_skill(facts: Facts) -> Number | None:
+    """The challenger's gain over the best baseline on the gate, the figure that chose nothing."""
+    reference = told.best_baseline(facts)
+    if facts.evidence is None or reference is None:
+        return None
+    mine, theirs = (told.gate_loss(facts, name) for name in (facts.evidence.challenger, reference.candidate))
+    skill = 1.0 - mine / theirs if theirs else float("nan")
+    return Number(words.percent(skill, plus=True), skill) if math.isfinite(skill) else None
+
+
+def _gate_row(item: GateComparison, level: float) -> dict[str, Any]:
     return {
         "item": item,
         "rival_loss": Number(words.figure(item.rival_loss, 5), item.rival_loss),
@@ -116,7 +129,10 @@ def _gate_row(item: GateComparison, alpha: float) -> dict[str, Any]:
         "difference": Number(words.figure(item.difference, 3), item.difference),
         "statistic": Number(words.signed(f"{item.statistic:.2f}"), item.statistic),
         "p": Number(words.probability(item.p_value), item.p_value),
-        "verdict": words.verdict(item, alpha),
+        "clark_west": Number(words.probability(item.clark_west_p), item.clark_west_p),
+        "hln": Number(words.probability(item.hln_p), item.hln_p),
+        "qlike": Number(words.probability(item.qlike_worse_p), item.qlike_worse_p),
+        "verdict": words.verdict(item, level),
     }
 
 
@@ -151,7 +167,7 @@ def _timed(seconds: dict[str, float]) -> list[dict[str, Any]]:
 def _data(facts: Facts) -> list[tuple[str, str]]:
     snapshot, rows = facts.snapshot, facts.rows
     facts_found = [
-        ("Symbols", _some(snapshot.symbols)),
+        ("Symbols", words.some(snapshot.symbols)),
         (
             "Bars",
             f"{snapshot.bars.rows:,} of {snapshot.bar}, {words.day(snapshot.first)} to {words.day(snapshot.last)}",
@@ -160,21 +176,20 @@ def _data(facts: Facts) -> list[tuple[str, str]]:
         ("True opens", "yes" if snapshot.true_opens else "no: features of the open are left out"),
         ("Volume", "yes" if snapshot.has_volume else "no"),
         ("Rows purged or embargoed", f"{rows.purged:,} purged, embargo of {rows.embargo} bars"),
+        ("Labels", "weighted by their uniqueness" if rows.weighted else "weighted equally"),
         ("Gate window fixed since", words.day(rows.term_start)),
     ]
     if rows.target.name == "volatility":
         facts_found.append(("Ranges floored at one tick", f"{100 * rows.floored_share:.3g} %"))
+    quarantined = tuple(
+        f"{name} from {snapshot.quarantined_from[name]}" if name in snapshot.quarantined_from else name
+        for name in snapshot.quarantined
+    )
     counts = ", ".join(f"{rule} × {count:,}" for rule, count in snapshot.finding_counts.items())
     facts_found.append(("Findings of the checks", counts or "none"))
     if snapshot.quarantined:
-        facts_found.append(("In quarantine", _some(snapshot.quarantined)))
+        facts_found.append(("In quarantine", words.some(quarantined)))
     return [(name, words.clean(text, 600)) for name, text in facts_found]
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = len(names) - MOST_SYMBOLS
-    shown = ", ".join(words.clean(name, 40) for name in names[:MOST_SYMBOLS])
-    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _settings(facts: Facts) -> list[tuple[str, str]]:
@@ -183,7 +198,7 @@ def _settings(facts: Facts) -> list[tuple[str, str]]:
 
 def _plain(value: object) -> str:
     if isinstance(value, (list, tuple)):
-        return _some(tuple(str(item) for item in value)) or "all"
+        return words.some(tuple(str(item) for item in value)) or "all"
     return str(value)
 
 

@@ -33,7 +33,7 @@ from tasks.report.words import signed
 
 MOST_POINTS = {False: 640, True: 180}
 TITLES = {
-    "selection": "Selection window (used to choose)",
+    "fold": "Walk-forward folds (used to choose)",
     "gate": "Gate window (never used to choose)",
 }
 DASHED, SOLID = (0, (4, 1.5)), "-"
@@ -154,6 +154,28 @@ def advantage(found: Sequence[Forecasts], loss: Literal["mse", "log_loss"]) -> P
         axes.axhline(0, color=colour("rival"), linewidth=1.4, linestyle=DASHED)
 
     return picture("ahead", _panels(found, one, stacked=False), 230, 190 * len(found))
+
+
+def equity(frame: pd.DataFrame) -> Picture:
+    """Growth of one (columns session, net, gross, hold), on a log scale where nothing is lost whole."""
+
+    def paint(figure: Figure, narrow: bool) -> None:
+        axes = figure.add_subplot()
+        times = frame["session"].to_numpy("datetime64[ns]")
+        for column, name, width, dash in (
+            ("hold", "rival", 1.3, DASHED),
+            ("gross", "outcome", 0.9, SOLID),
+            ("net", "leader", 1.6, SOLID),
+        ):
+            values = frame[column].to_numpy(np.float64)
+            keep = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_POINTS[narrow])).astype(int))
+            axes.plot(times[keep], values[keep], color=colour(name), linewidth=width, linestyle=dash)
+        axes.axhline(1, color=colour("soft"), linewidth=0.9)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.margins(x=0.01)
+        _dates(axes, narrow)
+
+    return picture("equity", paint, 260, 220)
 
 
 def excess_hits(found: Sequence[Forecasts], usual: float) -> Picture:

@@ -24,7 +24,7 @@ PROBABILITY_EDGE = 1e-6
 class Forecasts:
     """Labels and predictions of one window, row by row, (n,) each, in time order. ``rival`` may be all NaN."""
 
-    window: Literal["selection", "gate"]
+    window: Literal["fold", "gate"]
     times: Times
     label: Floats
     leader: Floats
@@ -42,7 +42,7 @@ class Bin:
 
 
 def in_window(
-    labels: pd.DataFrame, window: Literal["selection", "gate"], leader: Floats, rival: Floats | None
+    labels: pd.DataFrame, window: Literal["fold", "gate"], leader: Floats, rival: Floats | None
 ) -> Forecasts | None:
     """The rows of a window that have a label and the leader's prediction (and the rival's); None if there are none.
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 COLOURS: tuple[str, ...] = (
     "ink", "soft", "line", "card", "leader", "rival", "outcome", "good", "bad",
-    "w-train", "w-validation", "w-blending", "w-selection", "w-gate",
+    "w-train", "w-validation", "w-blending", "w-selection", "w-fold", "w-gate",
 )  # fmt: skip
 WIDE, NARROW = 920, 350
 POINTS_PER_INCH = 72

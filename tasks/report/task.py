@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -41,16 +42,36 @@ def page_path(facts: Facts) -> Path:
 
 def night_of(facts: Facts) -> Night:
     """The night with its bars, labels and predictions read. Raises IntegrityError if a file was altered."""
+    labels = read_parquet(facts.rows.ref, ["symbol", "time", "session", "label", "window"])
+    names = [item.candidate for item in facts.forecasts]
+    walked = _walked(facts.leaderboard.predictions, labels, names)
     return Night(
         facts=facts,
         bars=read_parquet(facts.snapshot.bars, ["symbol", "time", "close"]),
-        labels=read_parquet(facts.rows.ref, ["symbol", "time", "session", "label", "window"]),
-        predictions=tuple(_read(item) for item in facts.forecasts),
+        labels=labels,
+        predictions=tuple(_read(item, walked.get(item.candidate)) for item in facts.forecasts),
+        equities={
+            test.candidate: read_parquet(test.equity) for test in facts.leaderboard.backtests if test.equity is not None
+        },
     )
 
 
-def _read(item: Forecast) -> Predictions:
-    return Predictions(candidate=item.candidate, role=item.role, search=_column(item.search), gate=_column(item.gate))
+def _walked(joined: Ref | None, labels: pd.DataFrame, names: list[str]) -> dict[str, Floats]:
+    """Walk-forward predictions by candidate, put back in the labels' row order; NaN outside the folds."""
+    if joined is None:
+        return {}
+    frame = read_parquet(joined, ["symbol", "time", *names])
+    keys = ["symbol", "time"]
+    place = pd.MultiIndex.from_frame(labels[keys]).get_indexer(pd.MultiIndex.from_frame(frame[keys]))
+    found = {}
+    for name in names:
+        found[name] = np.full(len(labels), np.nan)
+        found[name][place] = frame[name].to_numpy(np.float64)
+    return found
+
+
+def _read(item: Forecast, folds: Floats | None) -> Predictions:
+    return Predictions(candidate=item.candidate, role=item.role, folds=folds, gate=_column(item.gate))
 
 
 def _column(ref: Ref | None) -> Floats | None:
@@ -62,7 +83,7 @@ def leave_artifacts(facts: Facts) -> None:
     name = str(facts.problem["name"])
     rows: list[dict[str, object]] = [dict(row) for row in markdown.leaderboard_rows(facts)]
     create_table_artifact(
-        key=f"{name}-leaderboard", table=rows, description="Selection window: used to choose. All out of sample."
+        key=f"{name}-leaderboard", table=rows, description="Walk-forward folds: used to choose. All out of sample."
     )
     create_markdown_artifact(
         key=f"{name}-decision", markdown=markdown.decision(facts), description="What the gate decided"

@@ -17,7 +17,14 @@ from rich.text import Text
 
 from tasks.report import words
 
-STYLES = {"promoted": "green", "kept": "cyan", "baseline": "yellow", "quarantined": "red", "unchanged": "cyan"}
+STYLES = {
+    "promoted": "green",
+    "refreshed": "green",
+    "kept": "cyan",
+    "baseline": "yellow",
+    "quarantined": "red",
+    "unchanged": "cyan",
+}
 COLUMNS, SHORTEST_NAME = 80, 12
 GAP = 1
 """Between columns: the divider."""
@@ -34,6 +41,8 @@ def night(document: dict[str, Any]) -> Iterator[RenderableType]:
     if document["alerts"]:
         yield alerts(document)
     yield leaderboard(document)
+    if document["backtests"]:
+        yield backtests(document)
     yield decision(document)
     yield links(document)
     if document["snippet"]:
@@ -55,16 +64,19 @@ def leaderboard(document: dict[str, Any]) -> Table:
     scores = document["leaderboard"]
     ranking = words.metric(scores[0]["metric"]).short if scores else "score"
     extra = next((name for name in EXTRA_METRIC if any(name in score["metrics"] for score in scores)), "")
-    selection = document["selection"]
+    ranked = document["ranking"]
+    left = f"; {len(ranked['not_refitted'])} more stayed behind in the search" if ranked["not_refitted"] else ""
     table = Table(
         title=Text(f"Leaderboard: {words.clean(document['question'], 120)}", style="bold"),
-        caption=Text(f"selection window (used to choose): {selection['rows']:,} rows; by {ranking}; dim: baselines"),
+        caption=Text(
+            f"{len(ranked['folds'])} walk-forward folds (used to choose): {ranked['rows']:,} rows; by {ranking}; "
+            f"dim: baselines{left}\np: against the hardest baseline; gate: never used to choose"
+        ),
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
     )  # fmt: skip
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("candidate", overflow="ellipsis", no_wrap=True)
-    table.add_column("engine", no_wrap=True)
-    for name in (ranking, "skill", *([words.metric(extra).short] if extra else []), "train", "µs/row"):
+    for name in (ranking, "skill", "95 %", "p", *([words.metric(extra).short] if extra else []), "gate"):
         table.add_column(Text(name), justify="right", no_wrap=True)
     for score in scores:
         table.add_row(*_row(score, extra), style=_style(score))
@@ -92,21 +104,52 @@ def _style(score: dict[str, Any]) -> str:
 def _row(score: dict[str, Any], extra: str) -> list[Text]:
     mark = "→ " if "now champion" in score["standing"] else "* " if "leader" in score["standing"] else "  "
     metrics = [words.metric_value(extra, _number(score["metrics"].get(extra)))] if extra else []
+    low, high = score["skill_interval"]
     cells = [
         str(score["rank"]),
         mark + words.clean(score["candidate"], 60),
-        words.clean(score["engine"], 9),
         words.figure(_number(score["score"]), 5),
         words.percent(_number(score["skill"]), plus=True),
+        words.interval((_number(low), _number(high))),
+        words.probability(_number(score["hardest_p"])),
         *metrics,
-        words.duration(_number(score["train_seconds"])),
-        words.figure(_number(score["predict_us_per_row"]), 2),
+        words.figure(_number(score["gate_loss"]), 4),
     ]
     return [Text(cell) for cell in cells]
 
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
+
+
+def backtests(document: dict[str, Any]) -> Table:
+    """What trading on the predictions would have earned after costs, over the walk-forward rows."""
+    tests = document["backtests"]
+    why = next((test["illustrative"] for test in tests if test["illustrative"]), "")
+    table = Table(
+        title=Text(f"After costs: rule '{words.clean(tests[0]['rule'], 60)}'", style="bold"),
+        caption=Text(f"Illustrative: {words.clean(why, 200)}" if why else "a year; alpha against buy-and-hold"),
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
+    )  # fmt: skip
+    table.add_column("candidate", overflow="ellipsis", no_wrap=True, max_width=18)
+    for name in ("over cash", "Sharpe", "DSR", "drawdown", "turnover", "b/e bp", "alpha"):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for test in tests:
+        table.add_row(*(Text(cell) for cell in _tested(test)))
+    return table
+
+
+def _tested(test: dict[str, Any]) -> list[str]:
+    return [
+        words.clean(test["candidate"], 60),
+        words.percent(_number(test["excess_return"]), plus=True),
+        words.signed(f"{_number(test['sharpe']):.2f}") if test["sharpe"] is not None else words.NOTHING,
+        words.share(_number(test["deflated_sharpe"])),
+        words.percent(_number(test["max_drawdown"])),
+        words.figure(_number(test["turnover"]), 3),
+        words.figure(_number(test["break_even_bps"]), 3),
+        words.percent(_number(test["alpha"]), plus=True),
+    ]
 
 
 def decision(document: dict[str, Any]) -> Panel:
@@ -116,6 +159,9 @@ def decision(document: dict[str, Any]) -> Panel:
     reasons = [Text(f"• {words.clean(reason, 600)}") for reason in decided["reasons"]]
     headline = Text(words.clean(decided["headline"], 300), style="bold")
     title = Text(f"decision: {words.clean(decided['outcome'], 20)}", style=f"bold {style}")
+    reading = document["reading"]
+    told = [("gate", reading.get("said", "")), ("refresh", reading.get("licence", ""))]
+    reasons += [Text(f"• {name}: {words.clean(text, 400)}") for name, text in told if text]
     return Panel(Group(headline, *reasons), title=title, title_align="left", border_style=style)
 
 
@@ -128,6 +174,7 @@ def links(document: dict[str, Any]) -> RenderableType:
     seconds = sum(_number(value) for value in document["seconds"].values())
     lines = [
         ("report", document["report"]),
+        *([("backtest", document["tear_sheet"])] if document["tear_sheet"] else []),
         ("MLflow", document["run_url"] or document["tracking_uri"]),
         ("model", f"{document['model_uri']} ({version})"),
         ("predicts", document["unit"]),

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.contracts import EngineResult
-from tasks.evaluation import GateComparison, Score
+from tasks.evaluation import Evidence, GateComparison, Score
 from tasks.report.facts import Facts, best_baseline, has_champion, is_reproducible
 
 LONGEST_NAME = 200
+MOST_NAMES = 12
 LINE = 80
 NOTHING = "–"
 
@@ -32,10 +33,14 @@ METRICS: dict[str, Metric] = {
     "mse": Metric("MSE", "mean squared error; lower is better"),
     "rmse": Metric("RMSE", "root mean squared error; lower is better"),
     "mae": Metric("MAE", "mean absolute error; lower is better"),
-    "r2": Metric("R²", "share of the outcome's variance explained, about the selection window's mean", "share"),
+    "r2": Metric("R²", "share of the outcome's variance explained, about the mean of the same rows", "share"),
     "r2_zero": Metric("R² vs 0", "share of squared outcomes explained, against a forecast of zero", "share"),
     "qlike": Metric("QLIKE", "quasi-likelihood loss of the variance forecast, smearing applied; lower is better"),
     "ic": Metric("IC", "Spearman rank correlation of forecast and outcome", "share"),
+    "rank_ic": Metric("Rank IC", "rank correlation of forecast and outcome within a date, averaged", "share"),
+    "icir": Metric("ICIR", "mean of the daily rank correlation over its standard deviation", "share"),
+    "decile_spread": Metric("D10−D1", "mean outcome of the top decile less the bottom decile, per date"),
+    "turnover": Metric("Turnover", "share of ranks that changes from one date to the next", "percent"),
     "hit_rate": Metric("Hit rate", "share of outcomes whose side was forecast", "percent"),
     "base_rate": Metric("Base rate", "share of the commoner side, known only afterwards", "percent"),
     "log_loss": Metric("Log loss", "mean negative log-likelihood; lower is better"),
@@ -48,12 +53,14 @@ WINDOW_USE: dict[str, str] = {
     "train": "recipes are fitted here",
     "validation": "engines stop early and tune here",
     "blending": "ensembles learn their weights here",
-    "selection": "used to choose: the leaderboard's rows",
+    "selection": "the search's own candidates are compared here",
+    "fold": "used to choose: recipes refitted and ranked, walking forward",
     "gate": "never used to choose: the decision's rows",
 }
 
 OUTCOMES: dict[str, str] = {
     "promoted": "Promoted",
+    "refreshed": "Refreshed",
     "kept": "Kept",
     "baseline": "Baseline",
     "quarantined": "Quarantined",
@@ -109,6 +116,26 @@ def probability(value: float) -> str:
     return "< 0.001" if 0 <= value < 0.001 else f"{value:.3f}"
 
 
+def signed_percent(value: float) -> str:
+    """A gain or loss as a percentage with its sign."""
+    return percent(value, plus=True)
+
+
+def two_decimals(value: float) -> str:
+    """A ratio such as Sharpe or beta."""
+    return signed(f"{value:.2f}") if math.isfinite(value) else NOTHING
+
+
+def three_digits(value: float) -> str:
+    """A number with three significant digits; what has no bound is shown as that."""
+    return "∞" if value == math.inf else figure(value, 3)
+
+
+def times(value: float) -> str:
+    """A multiple."""
+    return f"{figure(value, 3)} ×" if math.isfinite(value) else NOTHING
+
+
 def signed(text: str) -> str:
     """The same number with a minus sign in place of a hyphen."""
     return text.replace("-", "−")
@@ -156,7 +183,12 @@ def question(facts: Facts) -> str:
     """What is being predicted, in one line."""
     target, bar = facts.rows.target, clean(facts.snapshot.bar)
     ahead = "the next bar" if target.horizon == 1 else f"the next {target.horizon} bars"
-    what = {"volatility": "Volatility", "return": "Log return", "direction": "Direction"}[target.name]
+    what = {
+        "volatility": "Volatility",
+        "return": "Log return less the date's mean" if target.neutral else "Log return",
+        "direction": "Direction",
+        "triple_barrier": f"Profit ({target.profit:g} σ) before stop ({target.stop:g} σ)",
+    }[target.name]
     return f"{what} over {ahead} ({bar}) of {of_symbols(facts)}"
 
 
@@ -168,6 +200,7 @@ def unit(facts: Facts) -> str:
         "volatility": f"log of the volatility a bar over {ahead}; 100 exp(prediction) is per cent a bar",
         "return": f"log return over {ahead}",
         "direction": f"probability that the close after {ahead} is higher",
+        "triple_barrier": f"probability that the profit barrier is met first within {ahead}",
     }[target.name]
 
 
@@ -177,6 +210,13 @@ def of_symbols(facts: Facts) -> str:
     return clean(symbols[0], 60) if len(symbols) == 1 else f"{len(symbols)} symbols"
 
 
+def some(names: tuple[str, ...]) -> str:
+    """The first dozen names, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    shown = ", ".join(clean(name, 40) for name in names[:MOST_NAMES])
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
 def headline(facts: Facts) -> str:
     """The decision in one sentence."""
     decision = facts.decision
@@ -184,6 +224,8 @@ def headline(facts: Facts) -> str:
     name = clean(decision.promote, 80)
     if decision.outcome == "promoted" and name:
         return f"{name} is the new champion" if champion else f"{name} is the first champion"
+    if decision.outcome == "refreshed" and name:
+        return f"The champion is refreshed: {champion or name}, refitted through the last bar"
     if decision.outcome == "baseline" and name:
         return f"Nothing earned more than a baseline: {name} serves as champion"
     if decision.outcome == "unchanged":
@@ -265,6 +307,35 @@ def _call(function: str, text: str) -> str:
     return "\n".join([f"{function}(", *(f"    {piece!a}" for piece in pieces), ")"])
 
 
-def alpha_of(problem: dict[str, Any]) -> float:
-    """The significance that the problem asks for."""
-    return float(problem.get("alpha", 0.05))
+def interval(bounds: tuple[float, float]) -> str:
+    """A 95 % interval of a share, in per cent without the unit: [−1.2, 3.4]."""
+    low, high = bounds
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return NOTHING
+    return signed(f"[{100 * low:.1f}, {100 * high:.1f}]")
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
+
+
+def reading(evidence: Evidence) -> str:
+    """Which read of the gate this was, at what level; or why the gate was not read for the challenger."""
+    if not evidence.read:
+        return f"not read for the challenger: {clean(evidence.not_read, 300)}" if evidence.not_read else "not read"
+    return f"{ordinal(evidence.read)} read of this term, at level {figure(evidence.level, 3)}"
+
+
+def licence(evidence: Evidence) -> str:
+    """What the refits inside the gate said about refreshing the champion; empty if nothing was asked."""
+    found = evidence.licence
+    if found is None:
+        return clean(evidence.refreshable, 300)
+    verdict = "granted" if found.granted else "refused"
+    return (
+        f"{verdict}: {found.origins} refits inside the gate lost {percent(found.increase, plus=True)} against the "
+        f"frozen fit (upper 95 % bound {percent(found.upper, plus=True)}, limit {percent(found.limit)})"
+    )

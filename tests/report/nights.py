@@ -20,7 +20,7 @@ from tasks.contracts import (
     Window,
     WindowName,
 )
-from tasks.evaluation import Decision, Evidence, GateComparison, Leaderboard, Score
+from tasks.evaluation import Backtest, Decision, Evidence, GateComparison, Leaderboard, NightStatistics, Score
 from tasks.problem import Problem
 from tasks.report.facts import Facts
 from tasks.report.night import Night, Predictions
@@ -30,13 +30,15 @@ SPLIT: tuple[tuple[WindowName, float, float], ...] = (
     ("train", 0.12, 0.5),
     ("validation", 0.51, 0.58),
     ("blending", 0.59, 0.66),
-    ("selection", 0.67, 0.86),
+    ("selection", 0.67, 0.70),
+    ("fold", 0.71, 0.86),
     ("gate", 0.87, 0.995),
 )
 METRICS: dict[TargetName, tuple[str, ...]] = {
     "volatility": ("mse", "rmse", "mae", "r2", "qlike"),
     "return": ("mse", "rmse", "r2_zero", "ic", "hit_rate"),
     "direction": ("log_loss", "brier", "auc", "calibration_error", "hit_rate"),
+    "triple_barrier": ("log_loss", "brier", "auc", "calibration_error", "hit_rate"),
 }
 SHA = "0123456789abcdef" * 4
 
@@ -67,6 +69,7 @@ def labels(frame: pd.DataFrame, target: TargetName, seed: int = 8) -> pd.DataFra
         "volatility": -4.8 + 0.4 * rng.standard_normal(n),
         "return": 0.01 * rng.standard_normal(n),
         "direction": (rng.random(n) < 0.55).astype(float),
+        "triple_barrier": (rng.random(n) < 0.45).astype(float),
     }[target]
     sessions = np.sort(frame["session"].unique())
     place = np.searchsorted(sessions, frame["session"].to_numpy()) / len(sessions)
@@ -80,7 +83,7 @@ def forecasts(frame: pd.DataFrame, target: TargetName, strength: float, seed: in
     """Labels seen through noise: the larger ``strength``, the better."""
     rng = np.random.default_rng(seed)
     label = frame["label"].to_numpy(np.float64)
-    if target == "direction":
+    if target in ("direction", "triple_barrier"):
         noise = 0.05 * rng.standard_normal(len(label))
         return np.asarray(np.clip(0.55 + strength * (label - 0.55) + noise, 0.02, 0.98), dtype=np.float64)
     noise = 0.2 * label.std() * rng.standard_normal(len(label))
@@ -114,6 +117,9 @@ def scores(target: TargetName, count: int = 5, seed: int = 3) -> tuple[Score, ..
             skill=float(1 - loss / reference),
             metrics={name: float(rng.random()) for name in METRICS[target][1:]} | {METRICS[target][0]: float(loss)},
             fold_scores=tuple(float(loss * (1 + 0.1 * x)) for x in rng.standard_normal(5)),
+            skill_interval=(float(-0.05 * rng.random()), float(0.05 * rng.random())),
+            p_values={f"{engines[k % 5]}-candidate-{k + 1}": float(rng.random()) for k in range(count) if k != i},
+            selection_score=float(loss),
             train_seconds=float(20 * rng.random()),
             predict_us_per_row=float(30 * rng.random()),
         )
@@ -161,11 +167,12 @@ def night(target: TargetName = "volatility", symbols: tuple[str, ...] = ("SPX",)
         started="2026-01-01T02:00:00+00:00",
         snapshot=snapshot,
         rows=_rows(objective, rows),
-        leaderboard=Leaderboard(scores=board, rows=133, dates=133, sha256=SHA[::-1]),
+        leaderboard=_leaderboard(target, board),
         decision=Decision(outcome="promoted", promote=board[0].candidate, reasons=("better than every rival",)),
         evidence=Evidence(
             challenger=board[0].candidate, challenger_engine=board[0].engine, challenger_recipe_sha256=SHA,
-            best_baseline=board[2].candidate, dates=504,
+            best_baseline=board[2].candidate, dates=504, effective=504.0, read=2, level=0.05 / 6,
+            gate_losses={board[0].candidate: 0.112, board[2].candidate: 0.115},
             comparisons=(comparison(board[2].candidate, "baseline", 0.03),),
         ),
         engines=tuple(engine(name) for name in ("baseline", "linear", "h2o", "autokeras")),
@@ -185,6 +192,7 @@ def night(target: TargetName = "volatility", symbols: tuple[str, ...] = ("SPX",)
         bars=frame,
         labels=rows,
         predictions=_predictions(rows, target, board),
+        equities={board[0].candidate: equity()} if facts.leaderboard.backtests else {},
     )
 
 
@@ -200,9 +208,40 @@ def _rows(target: Target, frame: pd.DataFrame) -> Rows:
     )  # fmt: skip
 
 
+def _leaderboard(target: TargetName, board: tuple[Score, ...]) -> Leaderboard:
+    names = tuple(score.candidate for score in board)
+    return Leaderboard(
+        scores=board, rows=105, dates=105, sha256=SHA[::-1], not_refitted={"h2o-drf-1": 0.2},
+        statistics=NightStatistics(
+            spa_p=0.21, superior=(), confidence_set=names[:3], overfitting=0.4, trials=7,
+            mincer_zarnowitz={names[0]: (0.01, 0.97, 0.3)},
+        ),
+        backtests=() if target == "volatility" else tuple(backtest(name) for name in (*names[:3], "buy and hold")),
+    )  # fmt: skip
+
+
+def backtest(name: str) -> Backtest:
+    """What a candidate would have earned."""
+    return Backtest(
+        candidate=name, rule="sign", rows="folds", dates=105, annual_return=0.04, excess_return=0.03,
+        annual_volatility=0.15, sharpe=0.2, max_drawdown=0.21, turnover=80.0, costs=0.012, break_even_bps=3.2,
+        alpha=-0.01, beta=0.3, deflated_sharpe=0.12, capacity=2.5e7,
+        illustrative="an index cannot be traded",
+    )  # fmt: skip
+
+
+def equity(rows: int = 105) -> pd.DataFrame:
+    """Growth of one, after and before costs, and of holding."""
+    rng = np.random.default_rng(5)
+    grown = np.exp(np.cumsum(0.01 * rng.standard_normal((rows, 3)), axis=0))
+    return pd.DataFrame(grown, columns=["net", "gross", "hold"]).assign(
+        session=pd.bdate_range("2016-01-04", periods=rows)
+    )
+
+
 def _predictions(rows: pd.DataFrame, target: TargetName, board: tuple[Score, ...]) -> tuple[Predictions, ...]:
     good, fair = (forecasts(rows, target, strength, seed) for strength, seed in ((0.5, 1), (0.3, 2)))
     return (
-        Predictions(candidate=board[0].candidate, role="leader", search=good, gate=good),
-        Predictions(candidate=board[2].candidate, role="baseline", search=fair, gate=fair),
+        Predictions(candidate=board[0].candidate, role="leader", folds=good, gate=good),
+        Predictions(candidate=board[2].candidate, role="baseline", folds=fair, gate=fair),
     )

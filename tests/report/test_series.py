@@ -33,10 +33,10 @@ def test_running_advantage_ends_at_the_skill() -> None:
     leader, rival = made.predictions
     assert leader.search is not None
     assert rival.search is not None
-    rows = series.in_window(made.labels, "selection", leader.search, rival.search)
+    rows = series.in_window(made.labels, "fold", leader.folds, rival.folds)
     assert rows is not None
     _, ahead = series.running_advantage(rows, "mse")
-    inside = (made.labels["window"] == "selection").to_numpy()
+    inside = (made.labels["window"] == "fold").to_numpy()
     label = made.labels["label"].to_numpy()[inside]
     mse = [float(np.mean((label - p.search[inside]) ** 2)) for p in (leader, rival) if p.search is not None]
     assert ahead[-1] == pytest.approx(1 - mse[0] / mse[1])
