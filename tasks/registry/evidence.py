@@ -17,7 +17,7 @@ from tasks.contracts import EngineName, Target
 from tasks.errors import EngineError
 from tasks.evaluation import Evidence, GateComparison
 from tasks.registry.gate import compare, losses_by_date
-from tasks.statistics.overlap import label_overlap as label_overlap
+from tasks.statistics.overlap import label_overlap
 
 FloatArray = npt.NDArray[np.float64]
 LEAST_COVERED = 0.8

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.contracts import Target
 from tasks.errors import EngineError
-from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, gather, label_overlap
+from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, gather
+from tasks.statistics.overlap import label_overlap
 
 TARGET = Target(name="return", horizon=1, kind="regression", loss="mse")
 RNG = np.random.default_rng(7)
