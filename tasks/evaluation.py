@@ -164,6 +164,8 @@ class Evidence:
     must reach before anything is replaced, ``required_effective`` the same for ``effective``. ``read`` is the number
     of this read of the gate within its term, 0 if the gate was not read for a challenger; ``level`` the significance
     that this read has. ``gate_losses``: mean loss by date-averaged rows of everything scored on the gate.
+    ``refreshable`` names the candidate that is the champion's recipe refitted through last night, if the champion may
+    be refreshed with it; ``not_refreshed`` says why it may not.
     """
 
     challenger: str
@@ -185,6 +187,7 @@ class Evidence:
     gate_losses: dict[str, float] = field(default_factory=dict)
     licence: Licence | None = None
     refreshable: str = ""
+    not_refreshed: str = ""
     obstacles: tuple[str, ...] = ()
     waivers: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
