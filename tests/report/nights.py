@@ -131,7 +131,7 @@ def comparison(rival: str, role: Literal["champion", "baseline"], p: float) -> G
     """One rival at the gate."""
     return GateComparison(
         rival=rival, role=role, rival_loss=0.115, challenger_loss=0.112, difference=0.003, statistic=1.9, p_value=p,
-        dates=504, lag=5,
+        dates=504, lag=5, clark_west_p=p / 2, hln_p=1.1 * p, qlike_worse_p=0.6,
     )  # fmt: skip
 
 

@@ -31,14 +31,14 @@ def test_running_advantage_by_hand() -> None:
 def test_running_advantage_ends_at_the_skill() -> None:
     made = nights.night("volatility")
     leader, rival = made.predictions
-    assert leader.search is not None
-    assert rival.search is not None
+    assert leader.folds is not None
+    assert rival.folds is not None
     rows = series.in_window(made.labels, "fold", leader.folds, rival.folds)
     assert rows is not None
     _, ahead = series.running_advantage(rows, "mse")
     inside = (made.labels["window"] == "fold").to_numpy()
     label = made.labels["label"].to_numpy()[inside]
-    mse = [float(np.mean((label - p.search[inside]) ** 2)) for p in (leader, rival) if p.search is not None]
+    mse = [float(np.mean((label - p.folds[inside]) ** 2)) for p in (leader, rival) if p.folds is not None]
     assert ahead[-1] == pytest.approx(1 - mse[0] / mse[1])
 
 
@@ -90,7 +90,7 @@ def test_bins_hold_every_row_once_in_order(forecast: list[float], most: int) -> 
 
 def test_rows_without_a_label_or_a_prediction_are_left_out() -> None:
     made = nights.night("volatility")
-    leader = made.predictions[0].search
+    leader = made.predictions[0].folds
     assert leader is not None
     holes = leader.copy()
     inside = np.flatnonzero(made.labels["window"] == "gate")

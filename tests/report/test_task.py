@@ -23,15 +23,21 @@ def stored(folder: Path) -> Facts:
     bars = write_parquet(folder / "bars.parquet", made.bars.assign(open=1.0))
     rows = write_parquet(folder / "rows.parquet", made.labels)
     refs: list[Ref] = [
-        write_parquet(folder / f"{item.role}.parquet", pd.DataFrame({"prediction": item.search}))
+        write_parquet(folder / f"{item.role}.parquet", pd.DataFrame({"prediction": item.gate}))
         for item in made.predictions
     ]
+    scored = (made.labels["window"] == "fold").to_numpy()
+    columns = {item.candidate: item.folds[scored] for item in made.predictions if item.folds is not None}
+    joined = made.labels.loc[scored, ["symbol", "time"]].assign(**columns)
     return dataclasses.replace(
         made.facts,
         snapshot=dataclasses.replace(made.facts.snapshot, bars=bars),
         rows=dataclasses.replace(made.facts.rows, ref=rows),
+        leaderboard=dataclasses.replace(
+            made.facts.leaderboard, predictions=write_parquet(folder / "joined.parquet", joined.iloc[::-1])
+        ),
         forecasts=tuple(
-            Forecast(candidate=item.candidate, role=item.role, search=ref, gate=ref)
+            Forecast(candidate=item.candidate, role=item.role, gate=ref)
             for item, ref in zip(made.predictions, refs, strict=True)
         ),
     )

@@ -39,9 +39,7 @@ def test_it_fits_80_columns_with_every_figure_whole(target: TargetName) -> None:
         for figure in (
             words.figure(score.score, 5),
             words.percent(score.skill, plus=True),
-            words.duration(score.train_seconds),
-            words.figure(score.predict_us_per_row, 2),
-            score.engine,
+            words.interval(score.skill_interval),
         ):
             assert figure in line
 
