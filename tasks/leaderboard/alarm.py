@@ -33,15 +33,12 @@ from tasks.contracts import Target
 from tasks.leaderboard import figures
 from tasks.leaderboard.figures import Bound, Dated, Figure, FloatArray, Name
 
-LEVEL = 0.01
 SHORT = 5
 STATED: dict[Name, float] = {"r2": 0.01, "ic": 0.10, "hit_rate": 0.05}
 GROWTH: dict[Name, float] = {"r2": 1.0, "ic": 0.5, "hit_rate": 0.5}
 MOST: dict[Name, float] = {"r2": 0.25, "ic": 0.5, "hit_rate": 0.25}
 VOLATILITY: dict[Name, float] = {"skill": 0.25, "r2": 0.90}
 SHARPE = 3.0
-LEAST_DATES = 20
-"""On fewer dates a bound is no evidence."""
 
 YEAR = 252
 WORDS: dict[Name, tuple[str, str]] = {
@@ -69,31 +66,25 @@ def alarms(
 def bounds(frame: pd.DataFrame, names: Sequence[str], baselines: Sequence[str], target: Target) -> tuple[Bound, ...]:
     """The figures of every candidate with their lower 99 % bounds.
 
-    frame: the joined out-of-sample predictions, ``symbol, session, label, label_end`` and a column for each of
-    ``names`` (n rows, without NaN), some of which are ``baselines``. Fewer than 20 dates give no bounds.
+    frame: the joined out-of-sample predictions, ``symbol, session, label`` and a column for each of ``names`` (n rows,
+    without NaN), some of which are ``baselines``. On fewer than 20 dates bounds are NaN.
     """
-    rows = Dated.of(frame)
-    if rows.dates < LEAST_DATES:
-        return ()
-    counts = figures.resampled(rows.dates, figures.block_length(rows.dates, rows.overlap))
+    rows = Dated.of(frame, target.horizon)
     predictions = {name: frame[name].to_numpy(np.float64) for name in names}
     best = min((figures.squared(rows.label, predictions[name]) for name in baselines), key=np.mean, default=None)
     return tuple(
-        figures.bound(name, figure, counts, LEVEL)
+        figures.bound(name, figure, rows.overlap)
         for name in names
         for figure in _figures(rows, predictions[name], target, None if name in baselines else best)
     )
 
 
-def traded_bound(candidate: str, returns: FloatArray, periods: float) -> tuple[Bound, ...]:
-    """The Sharpe ratio of daily returns after costs and over cash (n,), one a date, with its lower 99 % bound.
+def traded_bound(candidate: str, returns: FloatArray, periods: float) -> Bound:
+    """The Sharpe ratio of returns after costs and over cash (n,), one a date, with its lower 99 % bound.
 
     periods: dates a year.
     """
-    if len(returns) < LEAST_DATES:
-        return ()
-    counts = figures.resampled(len(returns), figures.block_length(len(returns), 1))
-    return (figures.bound(candidate, figures.sharpe(returns, periods), counts, LEVEL),)
+    return figures.bound(candidate, figures.sharpe(returns, periods), overlap=0)
 
 
 def limits(target: Target, null: Mapping[Name, Sequence[float]] | None = None) -> dict[Name, float]:

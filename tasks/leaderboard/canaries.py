@@ -36,7 +36,7 @@ def scored_rows(
 ) -> pd.DataFrame:
     """The rows that follow the canary's fit, as ``canary_alarms`` and ``null_bounds`` take them.
 
-    frame: ``symbol, session, label_end``, one row a bar (n rows); shuffled: the labels as the fit had them (n,);
+    frame: ``symbol, session``, one row a bar (n rows); shuffled: the labels as the fit had them (n,);
     prediction: the fit's (n,); fit, scored: bool (n,), the rows it learned from and those that it is scored on. Rows
     without a label or a prediction are left out. Columns: the frame's, ``label``, ``canary``, ``mean``.
     """
@@ -45,14 +45,14 @@ def scored_rows(
     by_symbol = pd.Series(shuffled[learned]).groupby(frame["symbol"].to_numpy()[learned]).mean()
     mean = frame["symbol"].map(by_symbol).fillna(overall).to_numpy(np.float64)
     kept = scored & np.isfinite(shuffled) & np.isfinite(prediction)
-    found = frame.loc[kept, ["symbol", "session", "label_end"]].reset_index(drop=True)
+    found = frame.loc[kept, ["symbol", "session"]].reset_index(drop=True)
     return found.assign(label=shuffled[kept], **{NAME: prediction[kept], MEAN: mean[kept]})
 
 
 def canary_alarms(rows: pd.DataFrame, target: Target) -> tuple[str, ...]:
     """Words if the canary knows more than the mean; empty as long as it lives. rows: from ``scored_rows``."""
     found = skill_over_mean(rows, target)
-    if found is None or not found.lower > LIMIT:
+    if not found.lower > LIMIT:
         return ()
     return (
         f"The winner's recipe, fitted on shuffled labels, has a skill of {found.value:.1%} over their mean on "
@@ -61,15 +61,12 @@ def canary_alarms(rows: pd.DataFrame, target: Target) -> tuple[str, ...]:
     )
 
 
-def skill_over_mean(rows: pd.DataFrame, target: Target) -> Bound | None:
-    """The canary's skill by the target's loss, with its lower 99 % bound; None on fewer than 20 dates."""
-    dated = Dated.of(rows)
-    if dated.dates < alarm.LEAST_DATES:
-        return None
-    block = max(figures.block_length(dated.dates, dated.overlap), min(BLOCK, dated.dates / 5.0))
+def skill_over_mean(rows: pd.DataFrame, target: Target) -> Bound:
+    """The canary's skill by the target's loss, with its lower 99 % bound (NaN on fewer than 20 dates)."""
+    dated = Dated.of(rows, target.horizon)
     mine, reference = (_losses(dated.label, rows[name].to_numpy(np.float64), target) for name in (NAME, MEAN))
-    counts = figures.resampled(dated.dates, block)
-    return figures.bound(NAME, figures.skill(dated, mine, reference), counts, alarm.LEVEL)
+    overlap = max(dated.overlap, min(BLOCK, dated.dates // 5))
+    return figures.bound(NAME, figures.skill(dated, mine, reference), overlap)
 
 
 def null_bounds(rows: pd.DataFrame, target: Target) -> dict[figures.Name, float]:

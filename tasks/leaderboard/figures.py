@@ -1,8 +1,8 @@
 """Figures as ratios of sums over dates, so that their bounds can be drawn by resampling dates.
 
-A figure is a table of sums by date and a function of the totals: R² is one less Σ(y - f)² over Σy². Resampling dates
-then costs one product of matrices, however many names a date holds. Used by the alarms and canaries; the leaderboard's
-own metrics are in ``metrics.py``.
+A figure is a table of sums by date and a function of the totals that does not change when all totals are scaled: R² is
+one less Σ(y - f)² over Σy². Resampling dates then costs no copied rows, however many names a date holds. Used by the
+alarms and canaries; the leaderboard's own metrics are in ``metrics.py``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.leaderboard.metrics import CROSS_SECTION
+from tasks.statistics.bootstrap import lower_bound
+from tasks.statistics.overlap import label_overlap
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Name = Literal["r2", "ic", "hit_rate", "skill", "sharpe"]
 
-REPLICATIONS = 1000
+LEVEL = 0.99
 SEED = 20_260
 """Of the resampling: the same night gives the same bounds whenever it is looked at."""
 
@@ -37,7 +39,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A candidate's figure, its lower bound at a level, and on how many dates it rests."""
+    """A candidate's figure, its lower 99 % bound, and on how many dates it rests."""
 
     candidate: str
     figure: Name
@@ -48,7 +50,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dated:
-    """Rows in dates: label (n,), the date of each row as a code 0, 1, …, and how many later dates a label reaches."""
+    """Rows in dates: label (n,), the date and the symbol of each row as codes 0, 1, …
+
+    overlap: how many later dates' labels share a bar with a date's label.
+    """
 
     label: FloatArray
     code: IntArray
@@ -57,18 +62,15 @@ class Dated:
     overlap: int
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> Dated:
-        """From rows with ``symbol, session, label, label_end`` (n, without NaN)."""
-        session = frame["session"].to_numpy(dtype="datetime64[ns]")
-        distinct, code = np.unique(session, return_inverse=True)
-        ends = frame["label_end"].to_numpy(dtype="datetime64[ns]")
-        reach = np.searchsorted(distinct, ends, side="right") - 1 - code
+    def of(cls, frame: pd.DataFrame, horizon: int) -> Dated:
+        """From rows with ``symbol, session, label`` (n, without NaN) whose labels look ``horizon`` bars ahead."""
+        distinct, code = np.unique(frame["session"].to_numpy(dtype="datetime64[ns]"), return_inverse=True)
         return cls(
             label=frame["label"].to_numpy(np.float64),
             code=code.astype(np.int64),
             symbol=pd.factorize(frame["symbol"])[0].astype(np.int64),
             dates=len(distinct),
-            overlap=int(reach.max(initial=1)),
+            overlap=label_overlap(frame, horizon) if len(distinct) else 0,
         )
 
     def sums(self, *columns: FloatArray) -> FloatArray:
@@ -86,39 +88,15 @@ class Dated:
         return bool(np.median(np.bincount(self.code, minlength=self.dates)) >= CROSS_SECTION)
 
 
-def bound(candidate: str, figure: Figure, counts: FloatArray, level: float) -> Bound:
-    """The figure and its lower bound, the quantile ``level`` of its resampled values.
+def bound(candidate: str, figure: Figure, overlap: int) -> Bound:
+    """The figure and its lower 99 % bound by a stationary bootstrap over dates; NaN on fewer than 20.
 
-    counts: float64 (replications, dates), how often each date was drawn (``resampled``).
+    overlap: how many later dates' labels share a bar with a date's label.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = figure.value(counts @ figure.sums)
+        lower = lower_bound(figure.sums, figure.value, level=LEVEL, seed=SEED, overlap=overlap)
         value = float(figure.value(figure.sums.sum(axis=0)))
-    drawn = drawn[np.isfinite(drawn)]
-    lower = float(np.quantile(drawn, level)) if len(drawn) else float("nan")
     return Bound(candidate=candidate, figure=figure.name, value=value, lower=lower, dates=len(figure.sums))
-
-
-def resampled(dates: int, block: float, seed: int = SEED, replications: int = REPLICATIONS) -> FloatArray:
-    """How often each of ``dates`` is drawn by a stationary bootstrap with this mean block: (replications, dates).
-
-    Blocks have geometric lengths and wrap at the end (Politis and Romano 1994, JASA 89).
-    """
-    rng = np.random.default_rng(seed)
-    counts = np.empty((replications, dates))
-    begins = rng.random((replications, dates)) < 1.0 / max(block, 1.0)
-    begins[:, 0] = True
-    place = np.arange(dates)
-    start = rng.integers(dates, size=(replications, dates))
-    for row in range(replications):
-        last = np.maximum.accumulate(np.where(begins[row], place, 0))
-        counts[row] = np.bincount((start[row][last] + place - last) % dates, minlength=dates)
-    return counts
-
-
-def block_length(dates: int, overlap: int) -> float:
-    """Mean block: n^(1/3), the rate that minimises the error of a bootstrap variance, and twice a label's reach."""
-    return float(min(max(dates ** (1 / 3), 2.0 * overlap), max(dates / 5.0, 1.0)))
 
 
 def r2_zero(rows: Dated, prediction: FloatArray) -> Figure:
