@@ -36,7 +36,10 @@ CODE = (
     "tasks/storage.py",
 )
 BARS = ["symbol", "time", "session", "open", "high", "low", "close"]
-FIELDS = ("target", "horizon", "variance", "tick", "calendar", "embargo", "gate_sessions", "term")
+FIELDS = (
+    *("target", "horizon", "variance", "profit", "stop", "neutral", "tick", "calendar"),
+    *("folds", "embargo", "gate_sessions", "term"),
+)
 """What of the problem the rows depend on: another seed or budget finds the same rows again."""
 
 log = logging.getLogger("nocturne.splits")
@@ -82,19 +85,23 @@ def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, stag
     bars = read_parquet(snapshot.bars, BARS)
     usable, warnings = _usable(bars, features)
     labels = make_labels(bars, problem.objective, problem.variance, problem.tick, snapshot.true_opens)
+    weight = np.asarray(getattr(labels, "weight", np.ones(len(bars))), dtype=np.float64)
     sessions = calendar_sessions(problem.calendar, bars["session"].max())
     plan = assign_windows(
         pd.DatetimeIndex(bars["time"]),
         pd.DatetimeIndex(bars["session"]),
         labels.label_end,
-        usable,
+        usable & np.isfinite(labels.label),
         sessions,
         gate_sessions=problem.gate_sessions,
         term=problem.term,
         embargo=problem.embargo,
         horizon=problem.horizon,
+        folds=problem.folds,
+        symbols=bars["symbol"].to_numpy(object),
+        weight=weight,
     )
-    ref = write_parquet(staging / "rows.parquet", _frame(bars, labels, plan))
+    ref = write_parquet(staging / "rows.parquet", _frame(bars, labels, weight, plan))
     rows = Rows(
         ref=dataclasses.replace(ref, path="rows.parquet"),
         target=problem.objective,
@@ -102,6 +109,9 @@ def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, stag
         purged=plan.purged,
         embargo=problem.embargo,
         term_start=plan.term_start,
+        fits=tuple(plan.fits),
+        folds=plan.folds,
+        weighted=problem.target == "triple_barrier",
         floored_share=labels.floored_share,
         warnings=(*labels.warnings, *warnings),
     )
@@ -109,7 +119,7 @@ def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, stag
     log.info("%d rows, gate from %s, %d purged", ref.rows, plan.term_start, plan.purged)
 
 
-def _frame(bars: pd.DataFrame, labels: Labels, plan: WindowPlan) -> pd.DataFrame:
+def _frame(bars: pd.DataFrame, labels: Labels, weight: npt.NDArray[np.float64], plan: WindowPlan) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "symbol": bars["symbol"],
@@ -117,9 +127,10 @@ def _frame(bars: pd.DataFrame, labels: Labels, plan: WindowPlan) -> pd.DataFrame
             "session": bars["session"],
             "label": labels.label,
             "label_end": labels.label_end,
+            "weight": weight,
             "window": plan.window,
-            "fit_gate": plan.fit_gate,
-            "fit_all": plan.fit_all,
+            "scored_by": plan.scored_by,
+            **plan.fits,
         }
     )
 

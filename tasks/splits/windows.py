@@ -1,23 +1,27 @@
 """Windows in time order, purged by each label's own end and embargoed: indices and dates only, no prices, no models.
 
 ```
- lookback      search rows: the engines look at these only                       gate: read once, by the decision
-|.......|== train ==|..|== validation ==|..|== blending ==|..|== selection ==|..|========== gate ==========|hhh|
-   no            58 %        14 %              14 %              14 %           ^ at least gate_sessions dates ^ no
- features                ^ purge + embargo: rows whose label ends,              |                            label
-                           plus embargo bars, at or after the next window       term boundary: fixed for a term
+        search rows: 60 % of the dates before the gate; the engines see these only      refits only
+|......|== train ==|.|= validation =|.|= blending =|.|= selection =|.|= fold 1 =|.| … |.|= fold K =|.|=== gate ===|hhh|
+   no      58 %           14 %            14 %           14 %        (40 / K) % each               ^               no
+features                                                                        term boundary: fixed for a term  label
+
+fit_fold_k    [============ all that ends before fold k, and the embargo ============]. scored on fold k
+fit_gate      [============ all that ends before the gate, and the embargo ==================================].|gate …
+fit_origin_j  [============ all that ends before the j-th origin inside the gate, every 63 sessions ==============].|…
+fit_all       [============ all that has features and a label: what is shipped; scored on nothing ================]
+  .  purge and embargo: rows whose label ends, plus embargo bars, at or after the first bar of the next stretch
 ```
 
 Every cut lies between two sessions, for all symbols at once, so that one date of a panel is never in two windows and an
 intraday window starts with a session. A row stays in its window only if the bar at which its label ends, plus the
-embargo, lies before the first bar of the next window. The gate begins at the last term boundary (every ``term``-th
-session of the calendar, counted from its beginning) that leaves ``gate_sessions`` label dates: it moves once a term and
-not every night. Fits: ``fit_gate`` rows end before the gate; ``fit_all`` rows are all that have features and a label.
+embargo, lies before the first bar of the next window or fold; a fit learns only from rows of which the same holds for
+the stretch that it is scored on. The gate moves once a term and not every night.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,32 +29,32 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.contracts import SEARCH_WINDOWS, Window, WindowName
-from tasks.splits.sizes import check_gate, check_sizes
+from tasks.splits.layout import Layout, lay_out
+from tasks.splits.sizes import check_sizes
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 DayArray = npt.NDArray[np.datetime64]
+Names = npt.NDArray[np.object_]
 
-SHARES: dict[WindowName, float] = {"train": 0.58, "validation": 0.14, "blending": 0.14, "selection": 0.14}
-"""Shares of the search dates. Daily history of twenty years leaves about 14 years of search dates: 8 to fit on, and 2
-each to stop early on, to blend on and to rank on. 2 years (some 500 dates) put the standard error of a mean loss near
-4.5 % of its spread; more would cost the fit, less would let luck rank."""
-
-ALL_WINDOWS: tuple[WindowName, ...] = (*SEARCH_WINDOWS, "gate")
+ALL_WINDOWS: tuple[WindowName, ...] = (*SEARCH_WINDOWS, "fold", "gate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPlan:
-    """Row-aligned windows. ``window``: object (n,), a WindowName or ""; the masks: bool (n,).
+    """Row-aligned windows. ``window``: object (n,), a WindowName or ""; ``fits``: bool (n,) by name, in time order.
 
-    ``purged`` counts rows with features and a label that lie in no window because of purge or embargo.
-    ``term_start`` is the session (ISO date) at which the gate begins.
+    ``scored_by``: object (n,), the fit whose predictions count on the row, "" outside folds and gate. ``windows`` has
+    one entry a name (all folds together), ``folds`` one a fold. ``purged`` counts rows with features and a label that
+    lie in no window because of purge or embargo. ``term_start`` is the session (ISO date) at which the gate begins.
     """
 
-    window: npt.NDArray[np.object_]
-    fit_gate: BoolArray
-    fit_all: BoolArray
+    window: Names
+    scored_by: Names
+    fits: dict[str, BoolArray]
     windows: tuple[Window, ...]
+    folds: tuple[Window, ...]
     purged: int
     term_start: str
 
@@ -64,6 +68,8 @@ class _Rows:
     end: IntArray
     session: DayArray
     eligible: BoolArray
+    symbol: IntArray
+    weight: FloatArray
 
 
 def assign_windows(
@@ -77,72 +83,64 @@ def assign_windows(
     term: int,
     embargo: int,
     horizon: int,
+    folds: int = 5,
+    symbols: Names | None = None,
+    weight: FloatArray | None = None,
 ) -> WindowPlan:
-    """Give every row (n rows, any order) its window, and say what each fit may learn from.
+    """Give every row (n rows, any order) its window, and say what each fit may learn from and is scored on.
 
     times, label_end: UTC bar closes, label_end NaT where there is no label; sessions_of_rows: naive midnights; usable:
-    bool (n,), every feature is finite; calendar_sessions: all sessions of the calendar from its fixed beginning.
+    bool (n,), every feature is finite; calendar_sessions: all sessions of the calendar from its fixed beginning;
+    symbols: (n,), one symbol if not given; weight: float64 (n,), each label's average uniqueness, 1 if not given.
     The embargo is counted in distinct bar times of the whole panel.
 
     Raises ConfigurationError, naming each window, its size and what to change, where a window is too short.
     """
-    rows = _place(times, sessions_of_rows, label_end, usable)
-    gate = _gate_session(rows, calendar_sessions, gate_sessions, term)
-    starts = [*_search_starts(rows, gate), gate]
-    window = _window_names(rows, starts, embargo)
-    windows = tuple(_describe(rows, window, name) for name in ALL_WINDOWS)
-    check_sizes(windows, _bars(rows, window), horizon=horizon, gate_sessions=gate_sessions)
+    rows = _place(times, sessions_of_rows, label_end, usable, symbols=symbols, weight=weight)
+    label_sessions = np.unique(rows.session[rows.eligible])
+    calendar = calendar_sessions.to_numpy(dtype="datetime64[ns]")
+    layout = lay_out(label_sessions, calendar, gate_sessions=gate_sessions, term=term, folds=folds)
+    walked: list[WindowName] = ["fold"] * folds
+    names: list[WindowName] = [*SEARCH_WINDOWS, *walked, "gate"]
+    stretch = _stretches(rows, layout, embargo)
+    each = [(_describe(rows, stretch == i, name), _bars(rows, stretch == i)) for i, name in enumerate(names)]
+    check_sizes([item for item, _ in each], [bars for _, bars in each], horizon=horizon, gate_sessions=gate_sessions)
+    window = np.array([*names, ""], dtype=object)[stretch]
+    together = {item.name: item for item, _ in each} | {"fold": _describe(rows, window == "fold", "fold")}
     return WindowPlan(
         window=window,
-        fit_gate=rows.eligible & (rows.end + embargo < _first_bar(rows, gate)),
-        fit_all=rows.eligible,
-        windows=windows,
-        purged=int((rows.eligible & (rows.session >= starts[0]) & (window == "")).sum()),
-        term_start=str(np.datetime_as_string(gate, unit="D")),
+        scored_by=_scored_by(rows, window, layout.scored),
+        fits=_fits(rows, layout.scored, embargo),
+        windows=tuple(together[name] for name in ALL_WINDOWS),
+        folds=tuple(item for item, _ in each if item.name == "fold"),
+        purged=int((rows.eligible & (rows.session >= layout.search[0]) & (window == "")).sum()),
+        term_start=str(np.datetime_as_string(layout.gate, unit="D")),
     )
 
 
-def term_boundary(
-    label_sessions: DayArray, calendar_sessions: DayArray, gate_sessions: int, term: int
-) -> np.datetime64 | None:
-    """The last term boundary that leaves ``gate_sessions`` of the (sorted, distinct) label sessions, None if none does.
-
-    Boundaries are ``calendar_sessions[::term]``: they depend on the calendar alone, so neither another night's bars nor
-    a longer history moves them.
-    """
-    boundaries = calendar_sessions[::term]
-    left = len(label_sessions) - np.searchsorted(label_sessions, boundaries)
-    enough = np.flatnonzero(left >= gate_sessions)
-    return boundaries[enough[-1]] if len(enough) else None
-
-
 def _place(
-    times: pd.DatetimeIndex, sessions: pd.DatetimeIndex, label_end: pd.DatetimeIndex, usable: BoolArray
+    times: pd.DatetimeIndex,
+    sessions: pd.DatetimeIndex,
+    label_end: pd.DatetimeIndex,
+    usable: BoolArray,
+    *,
+    symbols: Names | None,
+    weight: FloatArray | None,
 ) -> _Rows:
     stamps, ends = (index.to_numpy(dtype="datetime64[ns]") for index in (times, label_end))
     distinct, bar = np.unique(stamps, return_inverse=True)
     eligible = np.asarray(usable, dtype=bool) & ~np.isnat(ends)
     # Without a label a row's end is beyond every bar; it is never eligible, so the value is never compared.
     end = np.where(eligible, np.searchsorted(distinct, ends), len(distinct))
-    session = sessions.to_numpy(dtype="datetime64[ns]")
     return _Rows(
-        pd.DatetimeIndex(distinct).tz_localize("UTC"), bar.astype(np.int64), end.astype(np.int64), session, eligible
+        times=pd.DatetimeIndex(distinct).tz_localize("UTC"),
+        bar=bar.astype(np.int64),
+        end=end.astype(np.int64),
+        session=sessions.to_numpy(dtype="datetime64[ns]"),
+        eligible=eligible,
+        symbol=np.zeros(len(bar), dtype=np.int64) if symbols is None else pd.factorize(symbols)[0].astype(np.int64),
+        weight=np.ones(len(bar)) if weight is None else np.asarray(weight, dtype=np.float64),
     )
-
-
-def _gate_session(rows: _Rows, calendar: pd.DatetimeIndex, gate_sessions: int, term: int) -> np.datetime64:
-    label_sessions = np.unique(rows.session[rows.eligible])
-    gate = term_boundary(label_sessions, calendar.to_numpy(dtype="datetime64[ns]"), gate_sessions, term)
-    return check_gate(gate, label_sessions, gate_sessions=gate_sessions)
-
-
-def _search_starts(rows: _Rows, gate: np.datetime64) -> list[np.datetime64]:
-    """The first session of each search window: fixed shares of the dates that have features and a label."""
-    sessions = np.unique(rows.session[rows.eligible & (rows.session < gate)])
-    cumulative = np.cumsum([0.0, *(SHARES[name] for name in SEARCH_WINDOWS[:-1])])
-    # Rounding first keeps a share such as 0.58 + 0.14 from falling one date short of its product.
-    places = np.floor(np.round(cumulative * len(sessions), 9)).astype(int)
-    return [sessions[place] for place in places]
 
 
 def _first_bar(rows: _Rows, session: np.datetime64) -> int:
@@ -151,20 +149,35 @@ def _first_bar(rows: _Rows, session: np.datetime64) -> int:
     return int(later.min()) if len(later) else len(rows.times)
 
 
-def _window_names(rows: _Rows, starts: Sequence[np.datetime64], embargo: int) -> npt.NDArray[np.object_]:
+def _ends_before(rows: _Rows, session: np.datetime64, embargo: int) -> BoolArray:
+    return rows.eligible & (rows.end + embargo < _first_bar(rows, session))
+
+
+def _stretches(rows: _Rows, layout: Layout, embargo: int) -> IntArray:
+    """The number of the search window, fold or gate that each row lies in, in time order; -1 for none."""
+    starts = [*layout.search, *layout.folds, layout.gate]
     which = np.searchsorted(np.array(starts), rows.session, side="right") - 1
     next_bar = np.array([*(_first_bar(rows, start) for start in starts[1:]), np.iinfo(np.int64).max])
     keep = rows.eligible & (which >= 0) & (rows.end + embargo < next_bar[np.maximum(which, 0)])
-    names = np.array(ALL_WINDOWS, dtype=object)
-    return np.where(keep, names[np.maximum(which, 0)], "").astype(object)
+    return np.where(keep, which, -1)
 
 
-def _bars(rows: _Rows, window: npt.NDArray[np.object_]) -> dict[WindowName, int]:
-    return {name: len(np.unique(rows.bar[window == name])) for name in ALL_WINDOWS}
+def _fits(rows: _Rows, scored: Mapping[str, np.datetime64], embargo: int) -> dict[str, BoolArray]:
+    """What each fit may learn from: rows that end, with the embargo, before the stretch that it is scored on."""
+    return {**{name: _ends_before(rows, start, embargo) for name, start in scored.items()}, "fit_all": rows.eligible}
 
 
-def _describe(rows: _Rows, window: npt.NDArray[np.object_], name: WindowName) -> Window:
-    inside = window == name
+def _scored_by(rows: _Rows, window: Names, scored: Mapping[str, np.datetime64]) -> Names:
+    latest = np.searchsorted(np.array(list(scored.values())), rows.session, side="right") - 1
+    names = np.array([*scored, ""], dtype=object)
+    return names[np.where((window == "fold") | (window == "gate"), latest, -1)]
+
+
+def _bars(rows: _Rows, inside: BoolArray) -> int:
+    return len(np.unique(rows.bar[inside]))
+
+
+def _describe(rows: _Rows, inside: BoolArray, name: WindowName) -> Window:
     if not inside.any():
         return Window(name=name, first="", last="", rows=0, dates=0)
     bars = rows.bar[inside]
@@ -174,4 +187,5 @@ def _describe(rows: _Rows, window: npt.NDArray[np.object_], name: WindowName) ->
         last=rows.times[int(bars.max())].isoformat(),
         rows=int(inside.sum()),
         dates=len(np.unique(rows.session[inside])),
+        effective=float(rows.weight[inside].sum() / len(np.unique(rows.symbol[inside]))),
     )
