@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.contracts import Candidate, FeatureSpec
+from tasks.contracts import Candidate
 from tasks.documents import to_json
 from tasks.errors import RegistryError
 from tasks.registry.records import Entry, Night, Role
@@ -97,7 +97,7 @@ def _manifest(night: Night, candidate: Candidate, columns: tuple[str, ...], fact
     return Manifest(
         problem=problem.name,
         target=night.rows.target,
-        spec=FeatureSpec(columns=columns, tick=night.features.spec.tick, bar=night.features.spec.bar),
+        spec=dataclasses.replace(night.features.spec, columns=columns),
         calendar=snapshot.calendar,
         tz=calendar_zone(snapshot.calendar),
         symbols=snapshot.symbols,
