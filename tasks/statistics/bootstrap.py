@@ -80,7 +80,7 @@ def interval(
     Raises ValueError on a value that is not finite, or a level outside (0, 1).
     """
     tail = (1.0 - _checked_level(level)) / 2.0
-    low, high = _bounds(values, statistic, (tail, 1.0 - tail), seed, overlap, resamples)
+    low, high = _bounds(values, statistic, (tail, 1.0 - tail), seed=seed, overlap=overlap, resamples=resamples)
     return low, high
 
 
@@ -94,7 +94,7 @@ def lower_bound(
     resamples: int = RESAMPLES,
 ) -> float:
     """One-sided: the statistic lies above this with probability ``level``; arguments and errors as for ``interval``."""
-    (low,) = _bounds(values, statistic, (1.0 - _checked_level(level),), seed, overlap, resamples)
+    (low,) = _bounds(values, statistic, (1.0 - _checked_level(level),), seed=seed, overlap=overlap, resamples=resamples)
     return low
 
 
@@ -162,7 +162,7 @@ def influence(values: FloatArray, statistic: Statistic) -> FloatArray:
 
 
 def _bounds(
-    values: FloatArray, statistic: Statistic, at: tuple[float, ...], seed: int, overlap: int, resamples: int
+    values: FloatArray, statistic: Statistic, at: tuple[float, ...], *, seed: int, overlap: int, resamples: int
 ) -> tuple[float, ...]:
     rows = _checked(values)
     if len(rows) < LEAST_DATES:
