@@ -17,7 +17,7 @@ import pandas as pd
 from tasks.contracts import Target
 from tasks.leaderboard import alarm, figures
 from tasks.leaderboard.figures import Bound, Dated, FloatArray
-from tasks.leaderboard.metrics import CLIP
+from tasks.leaderboard.losses import row_losses
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -64,7 +64,7 @@ def canary_alarms(rows: pd.DataFrame, target: Target) -> tuple[str, ...]:
 def skill_over_mean(rows: pd.DataFrame, target: Target) -> Bound:
     """The canary's skill by the target's loss, with its lower 99 % bound (NaN on fewer than 20 dates)."""
     dated = Dated.of(rows, target.horizon)
-    mine, reference = (_losses(dated.label, rows[name].to_numpy(np.float64), target) for name in (NAME, MEAN))
+    mine, reference = (row_losses(target.loss, dated.label, rows[name].to_numpy(np.float64)) for name in (NAME, MEAN))
     overlap = max(dated.overlap, min(BLOCK, dated.dates // 5))
     return figures.bound(NAME, figures.skill(dated, mine, reference), overlap)
 
@@ -73,10 +73,3 @@ def null_bounds(rows: pd.DataFrame, target: Target) -> dict[figures.Name, float]
     """What the alarm would have seen of the canary, by figure: one draw of the null distribution of its bounds."""
     found = alarm.bounds(rows, (NAME, MEAN), (MEAN,), target)
     return {each.figure: each.lower for each in found if each.candidate == NAME and np.isfinite(each.lower)}
-
-
-def _losses(label: FloatArray, prediction: FloatArray, target: Target) -> FloatArray:
-    if target.loss == "mse":
-        return figures.squared(label, prediction)
-    p = np.clip(prediction, CLIP, 1.0 - CLIP)
-    return np.asarray(-(label * np.log(p) + (1.0 - label) * np.log1p(-p)))

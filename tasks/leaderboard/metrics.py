@@ -1,13 +1,16 @@
 """The metrics of each target. Every one carries its direction, unit, formula and source; none is an engine's own.
 
-All take the same selection rows. An undefined value (the correlation of a constant, an AUC of one class) is NaN here
-and left out of the leaderboard: never zero, which would read as a result.
+All take the same rows. Means are taken over the rows of a date first and over dates then, as the ranking loss is
+(``losses.py``): for one symbol and daily bars the plain mean. An undefined value (the correlation of a constant, an
+AUC of one class, a cross-section of one symbol) is NaN here and left out of the leaderboard: never zero, which would
+read as a result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -15,28 +18,49 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from tasks.contracts import TargetName
-
-FloatArray = npt.NDArray[np.float64]
-
-CLIP = 1e-6
-"""Probabilities are kept this far from 0 and 1: one sure mistake costs 13.8 nats and not infinity."""
+from tasks.leaderboard.losses import FloatArray, IntArray, by_date, row_losses
+from tasks.statistics.information import LEAST_NAMES, Information, icir, information, rank_turnover
 
 BINS = 10
-CROSS_SECTION = 20
-"""From so many names on a date, rank correlation is taken across the names of a date and averaged over dates."""
+ROUNDING = 1e-24
+"""A variance below this share of the squared mean is rounding: the values are one value."""
+
+CROSS_SECTION = LEAST_NAMES
+"""A date counts towards a figure across names only if it holds so many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """Codes of each row (n,): its symbol, and its bar in time order. Names are compared within a bar."""
+
+    symbol: IntArray
+    bar: IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """What a metric looks at, all float64 (n,) without NaN: labels, predictions; each row's date as a code 0, 1, …
 
-    ``smearing`` is Duan's factor of the candidate (NaN if it is not known); only QLIKE uses it.
+    ``panel``: which symbol and which bar each row is, None where there is one symbol alone. ``smearing`` is Duan's
+    factor of the candidate, for all rows or by row (NaN if it is not known); only QLIKE uses it. ``effective``: how
+    many labels that share no bar the rows are worth.
     """
 
     label: FloatArray
     prediction: FloatArray
-    date: npt.NDArray[np.int64]
-    smearing: float = float("nan")
+    date: IntArray
+    panel: Panel | None = None
+    smearing: float | FloatArray = float("nan")
+    effective: float = float("nan")
+
+    def mean(self, values: FloatArray | npt.NDArray[np.bool_]) -> float:
+        """Mean over dates of the mean over each date's rows; values (n,)."""
+        return float(by_date(self.date, np.asarray(values, dtype=np.float64)).mean())
+
+    @cached_property
+    def information(self) -> Information | None:
+        """Correlations within each bar of a panel, worked out once for all metrics that want them."""
+        return None if self.panel is None else information(self.prediction, self.label, self.panel.bar)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +76,7 @@ class Metric:
 
 def mse(rows: Scored) -> float:
     """Mean of (y - f)²."""
-    return float(np.mean((rows.label - rows.prediction) ** 2))
+    return rows.mean(row_losses("mse", rows.label, rows.prediction))
 
 
 def rmse(rows: Scored) -> float:
@@ -62,65 +86,64 @@ def rmse(rows: Scored) -> float:
 
 def mae(rows: Scored) -> float:
     """Mean of |y - f|."""
-    return float(np.mean(np.abs(rows.label - rows.prediction)))
+    return rows.mean(np.abs(rows.label - rows.prediction))
 
 
 def r2(rows: Scored) -> float:
-    """1 - Σ(y - f)² / Σ(y - mean of the scored labels)²; NaN where the labels do not vary.
+    """1 - mean (y - f)² / mean (y - mean of the scored labels)²; NaN where the labels do not vary.
 
     The denominator knows the mean of the rows scored, which no forecast could: it is never easier than the training
     mean's.
     """
-    return _one_less(mse(rows), float(np.var(rows.label)))
+    centre = rows.mean(rows.label)
+    spread = rows.mean((rows.label - centre) ** 2)
+    return _one_less(mse(rows), spread if spread > ROUNDING * centre**2 else 0.0)
 
 
 def r2_zero(rows: Scored) -> float:
-    """1 - Σ(y - f)² / Σy²: against a forecast of zero, not of the mean; NaN where every label is zero."""
-    return _one_less(mse(rows), float(np.mean(rows.label**2)))
+    """1 - mean (y - f)² / mean y²: against a forecast of zero, not of the mean; NaN where every label is zero."""
+    return _one_less(mse(rows), rows.mean(rows.label**2))
 
 
 def qlike(rows: Scored) -> float:
     """Mean of v/w - ln(v/w) - 1 for the variance v = exp(2y) and its forecast w = smearing · exp(2f)."""
     log_ratio = 2.0 * (rows.label - rows.prediction) - np.log(rows.smearing)
-    return float(np.mean(np.exp(log_ratio) - log_ratio - 1.0))
+    with np.errstate(over="ignore"):  # a diverged fit: infinite, and left out
+        return rows.mean(np.exp(log_ratio) - log_ratio - 1.0)
 
 
-def rank_correlation(rows: Scored) -> float:
-    """Spearman's correlation of label and prediction; NaN if either is constant.
+def time_correlation(rows: Scored) -> float:
+    """Spearman's correlation of label and prediction over all rows in time; NaN if either is constant, and for panels.
 
-    Across the names of each date and averaged where dates hold at least 20 names, else over all rows in time.
+    Over the names of a panel it would mix what is known across names with what is known about the date.
     """
-    counts = np.bincount(rows.date)
-    wide = np.flatnonzero(counts >= CROSS_SECTION)
-    if len(wide) == 0:
-        return _spearman(rows.label, rows.prediction)
-    order = np.argsort(rows.date, kind="stable")
-    ends = np.cumsum(counts)
-    blocks = [order[ends[code] - counts[code] : ends[code]] for code in wide]
-    values = np.array([_spearman(rows.label[block], rows.prediction[block]) for block in blocks])
-    return float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else float("nan")
+    return _spearman(rows.label, rows.prediction) if rows.panel is None else float("nan")
 
 
 def hit_rate(rows: Scored) -> float:
     """Share of rows whose side was called: up (above zero) or not up. A zero forecast calls "not up"."""
-    return float(np.mean((rows.label > 0) == (rows.prediction > 0)))
+    return rows.mean((rows.label > 0) == (rows.prediction > 0))
 
 
 def accuracy(rows: Scored) -> float:
     """Share of rows whose side was called at a probability of one half."""
-    return float(np.mean((rows.label > 0) == (rows.prediction > 0.5)))
+    return rows.mean((rows.label > 0) == (rows.prediction > 0.5))
 
 
 def base_rate(rows: Scored) -> float:
     """Share of the commoner side: what calling it always would hit, known only afterwards."""
-    up = float(np.mean(rows.label > 0))
+    up = rows.mean(rows.label > 0)
     return max(up, 1.0 - up)
 
 
 def log_loss(rows: Scored) -> float:
     """Mean of -(y ln p + (1 - y) ln(1 - p)), p kept 1e-6 away from 0 and 1."""
-    p = np.clip(rows.prediction, CLIP, 1.0 - CLIP)
-    return float(np.mean(-(rows.label * np.log(p) + (1.0 - rows.label) * np.log1p(-p))))
+    return rows.mean(row_losses("log_loss", rows.label, rows.prediction))
+
+
+def effective_sample(rows: Scored) -> float:
+    """How many labels that share no bar the rows are worth: the sum of their average uniqueness, a symbol's mean."""
+    return rows.effective
 
 
 def auc(rows: Scored) -> float:
@@ -144,6 +167,38 @@ def calibration_error(rows: Scored) -> float:
     return float(np.sum(np.abs(gap)) / len(bins))
 
 
+def pearson_ic(rows: Scored) -> float:
+    """Pearson's correlation of forecast and label across the names of a bar, averaged over bars of 20 names or more."""
+    return _mean_known(rows.information.ic) if rows.information else float("nan")
+
+
+def rank_ic(rows: Scored) -> float:
+    """As ``pearson_ic``, of ranks: Spearman's."""
+    return _mean_known(rows.information.rank_ic) if rows.information else float("nan")
+
+
+def rank_icir(rows: Scored) -> float:
+    """Mean of the bars' rank correlations over their standard deviation, for one bar; overlapping labels flatter it."""
+    return icir(rows.information.rank_ic) if rows.information else float("nan")
+
+
+def decile_spread(rows: Scored) -> float:
+    """Mean label of the tenth of names with the highest forecasts less that of the lowest, averaged over bars."""
+    return _mean_known(rows.information.decile_spread) if rows.information else float("nan")
+
+
+def turnover(rows: Scored) -> float:
+    """1 less the rank correlation of forecasts with the next bar's, averaged: 0 the same order, 1 an unrelated one."""
+    if rows.panel is None:
+        return float("nan")
+    return _mean_known(rank_turnover(rows.prediction, rows.panel.bar, rows.panel.symbol))
+
+
+def _mean_known(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
 def _one_less(loss: float, reference: float) -> float:
     return 1.0 - loss / reference if reference > 0 else float("nan")
 
@@ -163,12 +218,37 @@ def _metric(
 _HIT = _metric("hit_rate", "maximize", "share of rows", "share of sides called; zero forecasts call 'not up'", hit_rate)
 _BASE = _metric("base_rate", "maximize", "share of rows", "share of the commoner side, known afterwards", base_rate)
 
+_EFFECTIVE = _metric(
+    "effective_sample",
+    "maximize",
+    "labels",
+    "sum of the labels' average uniqueness, mean over symbols (López de Prado 2018, chapter 4)",
+    effective_sample,
+)
+
+_RANK_IC = _metric("rank_ic", "maximize", "1", "Spearman's across the names of a bar, mean over bars", rank_ic)
+_ICIR = _metric("icir", "maximize", "1", "mean of the bars' rank correlations / their standard deviation", rank_icir)
+_TURNOVER = _metric("turnover", "minimize", "1", "1 - rank correlation of forecasts with the next bar's", turnover)
+
+_PROBABILITY: tuple[Metric, ...] = (
+    _metric("log_loss", "minimize", "nats", "mean -(y ln p + (1 - y) ln(1 - p)), p clipped at 1e-6", log_loss),
+    _metric("brier", "minimize", "1", "mean (y - p)² (Brier 1950, Monthly Weather Review 78)", mse),
+    _metric("auc", "maximize", "1", "Mann-Whitney probability, ties half", auc),
+    _metric("calibration_error", "minimize", "1", "mean |gap| over ten bins of equal mass", calibration_error),
+    _metric("hit_rate", "maximize", "share of rows", "share of sides called at one half", accuracy),
+    _BASE,
+    _RANK_IC,
+    _ICIR,
+    _TURNOVER,
+    _EFFECTIVE,
+)
+
 METRICS: dict[TargetName, tuple[Metric, ...]] = {
     "volatility": (
         _metric("mse", "minimize", "log units squared", "mean (y - f)² on the log scale", mse),
         _metric("rmse", "minimize", "log units", "√ mean (y - f)²", rmse),
         _metric("mae", "minimize", "log units", "mean |y - f|", mae),
-        _metric("r2", "maximize", "1", "1 - Σ(y - f)² / Σ(y - mean of the selection labels)²", r2),
+        _metric("r2", "maximize", "1", "1 - mean (y - f)² / mean (y - mean of the scored labels)²", r2),
         _metric(
             "qlike",
             "minimize",
@@ -176,25 +256,26 @@ METRICS: dict[TargetName, tuple[Metric, ...]] = {
             "mean v/w - ln(v/w) - 1, w = smearing · exp(2f) (Patton 2011, J. Econometrics 160; Duan 1983, JASA 78)",
             qlike,
         ),
+        _EFFECTIVE,
     ),
     "return": (
         _metric("mse", "minimize", "log return squared", "mean (y - f)²", mse),
         _metric("rmse", "minimize", "log return", "√ mean (y - f)²", rmse),
-        _metric("r2_zero", "maximize", "1", "1 - Σ(y - f)² / Σy² (Gu, Kelly and Xiu 2020, RFS 33)", r2_zero),
+        _metric("r2_zero", "maximize", "1", "1 - mean (y - f)² / mean y² (Gu, Kelly and Xiu 2020, RFS 33)", r2_zero),
+        _metric("correlation", "maximize", "1", "Spearman's over all rows in time; one symbol only", time_correlation),
+        _metric("ic", "maximize", "1", "Pearson's across the names of a bar, mean over bars", pearson_ic),
+        _RANK_IC,
+        _ICIR,
         _metric(
-            "ic", "maximize", "1", "Spearman's rank correlation, by date where dates hold 20 names", rank_correlation
+            "decile_spread", "maximize", "log return", "mean label of the top tenth less the bottom's", decile_spread
         ),
+        _TURNOVER,
         _HIT,
         _BASE,
+        _EFFECTIVE,
     ),
-    "direction": (
-        _metric("log_loss", "minimize", "nats", "mean -(y ln p + (1 - y) ln(1 - p)), p clipped at 1e-6", log_loss),
-        _metric("brier", "minimize", "1", "mean (y - p)² (Brier 1950, Monthly Weather Review 78)", mse),
-        _metric("auc", "maximize", "1", "Mann-Whitney probability, ties half", auc),
-        _metric("calibration_error", "minimize", "1", "mean |gap| over ten bins of equal mass", calibration_error),
-        _metric("hit_rate", "maximize", "share of rows", "share of sides called at one half", accuracy),
-        _BASE,
-    ),
+    "direction": _PROBABILITY,
+    "triple_barrier": _PROBABILITY,
 }
 """By target, the ranking loss first: the leaderboard's order and skill are on it."""
 
@@ -202,17 +283,3 @@ METRICS: dict[TargetName, tuple[Metric, ...]] = {
 def ranking_metric(target: TargetName) -> Metric:
     """The metric whose value ranks the candidates of a target; lower is better."""
     return METRICS[target][0]
-
-
-def smearing_factor(label: FloatArray, prediction: FloatArray) -> float:
-    """Duan's (1983) factor, mean exp(2(y - f)): exp(2f) times it forecasts the variance. NaN without finite rows.
-
-    y, f: float64 (n,) on the log scale; rows where either is not finite are left out. Taken on the validation and
-    blending rows: for baselines and linear models these are in the nature of training residuals, for AutoKeras they
-    are residuals on rows held out of the fit. H2O's recipes are fitted again on those rows, where trees' residuals
-    would understate the spread: it hands over the factor of the fit that had not seen them.
-    """
-    residual = label - prediction
-    residual = residual[np.isfinite(residual)]
-    with np.errstate(over="ignore"):  # a diverged fit: infinite, and the leaderboard leaves it out
-        return float(np.mean(np.exp(2.0 * residual))) if len(residual) else float("nan")

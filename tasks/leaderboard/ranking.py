@@ -1,7 +1,14 @@
-"""The leaderboard: every candidate on the same selection rows, by one scorer, in an order that does not depend on luck.
+"""The leaderboard: every refitted candidate on the same walk-forward rows, in an order that does not depend on luck.
 
-Ranked by the target's loss (mean squared error on the log scale, mean squared error, or log loss). Losses that agree to
-twelve digits are a tie, and a tie goes to the simpler engine, then to the name. Nothing here reads the gate window.
+1. Rank by the target's loss, averaged over the rows of a date first and over dates then (``losses.py``): the figure
+   that the gate tests. Losses that agree to twelve digits are a tie; it goes to the simpler engine, then to the name.
+2. Skill is 1 - loss / the best baseline's loss, with a 95 % stationary bootstrap interval over dates.
+3. One-sided Diebold-Mariano p-values against every baseline and the champion, on the same losses by date, with the
+   lag and the fixed-b law of the gate. They describe; recipes were chosen on these very rows, so none promotes.
+4. Smearing from out-of-sample residuals, the target's whole set of metrics, the night's statistics.
+
+The champion's recipe stands on the board like any other, under the name ``champion`` where only the walk knows it, and
+never counts as a baseline. Nothing here reads the gate window.
 """
 
 from __future__ import annotations
@@ -10,202 +17,228 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Candidate, EngineName, Target
+from tasks.contracts import Target
 from tasks.documents import to_json
 from tasks.errors import EngineError
 from tasks.evaluation import Leaderboard, Score
-from tasks.leaderboard.metrics import METRICS, Metric, Scored, ranking_metric, smearing_factor
-
-FloatArray = npt.NDArray[np.float64]
-
-SIMPLICITY: tuple[EngineName, ...] = ("baseline", "linear", "h2o", "autokeras")
-DIGITS = 12
-"""Beyond twelve digits sums differ by the order of their terms: no basis for a rank or a digest."""
-
-LARGEST = 300.0
-"""No log volatility, log return or probability is near it, and the square of its exponential still is a float."""
+from tasks.leaderboard.joined import CHAMPION, Joined, Walked, join
+from tasks.leaderboard.losses import DIGITS, FloatArray, IntArray, by_date, date_codes, rounded, row_losses
+from tasks.leaderboard.metrics import METRICS, Panel, Scored, ranking_metric
+from tasks.leaderboard.night import Ranked, night_statistics
+from tasks.leaderboard.shortlist import SIMPLICITY, Shortlist
+from tasks.leaderboard.smearing import fold_smearing, gate_smearing
+from tasks.statistics.bootstrap import skill_interval
+from tasks.statistics.diebold_mariano import diebold_mariano
+from tasks.statistics.overlap import label_overlap
 
 DECIMALS = 13
 """In the digest only: a skill of 1e-5 is a difference of numbers near 1, so its own twelfth digit is rounding too."""
 
 TIMINGS = ("train_seconds", "predict_us_per_row")
-SMEARING_WINDOWS = ("validation", "blending")
+LATER = ("sha256", "predictions", "backtests", "alarms")
+"""Not in the digest: itself, where a file lies, and what later stages add to the board."""
+
 log = logging.getLogger("nocturne.leaderboard")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """The leaderboard and the rows that it rests on."""
+
+    leaderboard: Leaderboard
+    joined: Joined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Field:
-    """The rows that score, found once for all candidates."""
+    """The rows that score, found once for all candidates: codes of each row's date, of each date's fold."""
 
     target: Target
     label: FloatArray
-    selection: npt.NDArray[np.int64]
-    date: npt.NDArray[np.int64]
-    held_out: npt.NDArray[np.int64]
-    blocks: tuple[npt.NDArray[np.int64], ...]
+    date: IntArray
+    panel: Panel | None
+    fold_of_date: IntArray
+    overlap: int
+    effective: float
+
+    @classmethod
+    def of(cls, joined: Joined, target: Target) -> _Field:
+        frame = joined.frame
+        date = date_codes(frame["session"].to_numpy(dtype="datetime64[ns]"))
+        symbol = pd.factorize(frame["symbol"], sort=True)[0].astype(np.int64)
+        bar = date_codes(frame["time"].to_numpy(dtype="datetime64[ns]"))
+        symbols = int(symbol.max()) + 1
+        fold_of_date = np.zeros(int(date.max()) + 1, dtype=np.int64)
+        fold_of_date[date] = frame["fold"].to_numpy(np.int64)
+        return cls(
+            target=target,
+            label=frame["label"].to_numpy(np.float64),
+            date=date,
+            panel=Panel(symbol=symbol, bar=bar) if symbols > 1 else None,
+            fold_of_date=fold_of_date,
+            overlap=label_overlap(frame, target.horizon),
+            effective=float(joined.weight.sum()) / symbols,
+        )
+
+    def losses(self, prediction: FloatArray) -> FloatArray:
+        """The ranking loss of each date."""
+        return by_date(self.date, row_losses(self.target.loss, self.label, prediction))
 
 
 def rank(
-    candidates: Sequence[Candidate],
-    predictions: Mapping[str, FloatArray],
-    rows: pd.DataFrame,
-    target: Target,
-    folds: int,
-) -> Leaderboard:
-    """Score every candidate on the selection rows and put them in order; the candidates' order does not matter.
+    rows: pd.DataFrame, candidates: Mapping[str, Walked], target: Target, shortlist: Shortlist, seed: int = 1
+) -> Board:
+    """Join, score and order the walked candidates; neither their order nor that of the shortlist matters.
 
-    predictions: by candidate's name, float64 (n,), aligned with ``rows`` (columns session, label, window; n rows),
-    finite on every selection row; NaN elsewhere is ignored. ``folds``: consecutive blocks of selection dates, as equal
-    as can be, in which the ranking loss is shown too. A candidate with a missing or non-finite prediction on a
-    selection row (or one that is no probability, or beyond any scale) is not ranked and appears in ``refused``.
-    Metrics that are undefined are left out of ``Score.metrics``.
-    Skill is 1 - loss / the best baseline's loss.
+    rows: the columns of ``Rows`` (n rows); candidates by name. A candidate that cannot be scored on every fold row is
+    not ranked and appears in ``refused``, as does one of the shortlist that was not walked at all. Metrics that are
+    undefined are left out of ``Score.metrics``. seed: of every resampling.
 
-    Raises EngineError where two candidates share a name, or where no baseline could be ranked.
+    Raises EngineError where no baseline could be ranked, and what ``joined.join`` raises.
     """
-    _check_names(candidates)
-    place = _field(rows, target, folds)
-    refused = {c.name: reason for c in candidates if (reason := _refusal(predictions.get(c.name), place))}
-    kept = [candidate for candidate in candidates if candidate.name not in refused]
-    for name, reason in sorted(refused.items()):
+    joined = join(rows, candidates, target)
+    refused = _refused(joined, candidates, shortlist)
+    for name, reason in sorted(joined.refused.items()):
         log.warning("candidate %s is not ranked: %s", name, reason)
-    smearing = _smearing(kept, predictions, place)
-    scores = [_score(c, predictions[c.name], place, smearing.get(c.name, math.nan)) for c in kept]
+    place = _Field.of(joined, target)
+    losses = {name: place.losses(prediction) for name, prediction in joined.predictions.items()}
+    best = _best_baseline(losses, candidates, refused)
+    rivals = _rivals(losses, candidates, shortlist)
+    scores = [
+        replace(
+            _score(candidates[name], joined, place, losses[name], fold_smearing(joined, candidates[name], rows)),
+            skill=_skill(losses[name], losses[best]),
+            skill_interval=skill_interval(losses[name], losses[best], seed=seed, overlap=place.overlap),
+            p_values=_p_values(name, losses, rivals, place.overlap),
+            selection_score=shortlist.losses.get(name, math.nan),
+        )
+        for name in losses
+    ]
+    ordered = sorted(scores, key=lambda s: (rounded(s.score), SIMPLICITY.index(s.engine), s.candidate))
     board = Leaderboard(
-        scores=_ordered(scores, refused),
-        rows=len(place.selection),
-        dates=int(place.date.max()) + 1,
+        scores=tuple(replace(score, rank=number) for number, score in enumerate(ordered, start=1)),
+        rows=len(place.label),
+        dates=len(place.fold_of_date),
         sha256="",
-        smearing=dict(sorted(smearing.items())),
-        refused=dict(sorted(refused.items())),
+        smearing=_gate_factors(joined, target),
+        refused=refused,
+        not_refitted=dict(sorted(shortlist.left.items())),
+        statistics=night_statistics(_ranked(joined, place, losses, best, seed)),
     )
-    return replace(board, sha256=digest(board))
+    return Board(leaderboard=replace(board, sha256=digest(board)), joined=joined)
 
 
 def digest(board: Leaderboard) -> str:
-    """SHA-256 of the leaderboard in canonical JSON: floats at twelve digits, timings left out."""
+    """SHA-256 of the leaderboard in canonical JSON: floats at twelve digits; timings, files and later stages left out.
+
+    So it is the same before and after backtests, alarms and the count of trials are added.
+    """
     document = to_json(board)
-    del document["sha256"]
+    for name in LATER:
+        del document[name]
     for score in document["scores"]:
         for name in TIMINGS:
             del score[name]
+    if document["statistics"]:
+        del document["statistics"]["trials"]
     text = json.dumps(_rounded(document), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _field(rows: pd.DataFrame, target: Target, folds: int) -> _Field:
-    window = rows["window"].to_numpy()
-    selection = np.flatnonzero(window == "selection")
-    if len(selection) == 0:
-        raise EngineError("no selection rows to score candidates on: the windows were not drawn for these rows")
-    date = np.unique(rows["session"].to_numpy(dtype="datetime64[ns]")[selection], return_inverse=True)[1]
-    parts = np.array_split(np.arange(int(date.max()) + 1), min(folds, int(date.max()) + 1))
-    return _Field(
-        target=target,
-        label=rows["label"].to_numpy(dtype=np.float64),
-        selection=selection,
-        date=date.astype(np.int64),
-        held_out=np.flatnonzero(np.isin(window, SMEARING_WINDOWS)),
-        blocks=tuple(np.flatnonzero((date >= part[0]) & (date <= part[-1])) for part in parts),
-    )
+def _refused(joined: Joined, candidates: Mapping[str, Walked], shortlist: Shortlist) -> dict[str, str]:
+    absent = {name: "it was not refitted on any fold" for name in shortlist.names if name not in candidates}
+    return dict(sorted({**shortlist.refused, **absent, **joined.refused}.items()))
 
 
-def _check_names(candidates: Sequence[Candidate]) -> None:
-    names = [candidate.name for candidate in candidates]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise EngineError(f"candidates share a name: {', '.join(twice[:5])}; every candidate needs one of its own")
+def _best_baseline(
+    losses: Mapping[str, FloatArray], candidates: Mapping[str, Walked], refused: Mapping[str, str]
+) -> str:
+    found = [name for name in losses if _is_baseline(candidates[name])]
+    if not found:
+        why = "; ".join(f"{name}: {reason}" for name, reason in sorted(refused.items())[:5]) or "none was given"
+        raise EngineError(f"no baseline could be ranked ({why}): without one there is nothing to measure skill against")
+    return min(found, key=lambda name: (rounded(float(losses[name].mean())), name))
 
 
-def _refusal(prediction: FloatArray | None, place: _Field) -> str:
-    if prediction is None:
-        return "it has no predictions"
-    if len(prediction) != len(place.label):
-        return f"it has {len(prediction):,} predictions for {len(place.label):,} rows"
-    scored = prediction[place.selection]
-    bad = ~np.isfinite(scored)
-    fault = "are not finite"
-    if place.target.kind == "classification" and not bad.any():
-        bad, fault = (scored < 0) | (scored > 1), "are no probabilities"
-    if bad.any():
-        return f"{int(bad.sum()):,} of {len(scored):,} predictions on the selection rows {fault}"
-    if np.abs(scored).max() > LARGEST:
-        return f"a prediction on the selection rows is {np.abs(scored).max():.3g} in size: the fit has diverged"
-    return ""
+def _is_baseline(candidate: Walked) -> bool:
+    return candidate.engine == "baseline" and candidate.name != CHAMPION
 
 
-def _smearing(
-    candidates: Sequence[Candidate], predictions: Mapping[str, FloatArray], place: _Field
-) -> dict[str, float]:
-    if place.target.name != "volatility":
-        return {}
-    rows = place.held_out
-    factors = {
-        c.name: c.held_out_smearing or smearing_factor(place.label[rows], predictions[c.name][rows]) for c in candidates
-    }
-    return {name: factor for name, factor in factors.items() if math.isfinite(factor) and factor > 0}
+def _rivals(
+    losses: Mapping[str, FloatArray], candidates: Mapping[str, Walked], shortlist: Shortlist
+) -> tuple[str, ...]:
+    champions = {CHAMPION, shortlist.champion}
+    return tuple(sorted(name for name in losses if _is_baseline(candidates[name]) or name in champions))
 
 
-def _score(candidate: Candidate, prediction: FloatArray, place: _Field, smearing: float) -> Score:
-    rows = Scored(
-        label=place.label[place.selection],
-        prediction=prediction[place.selection],
-        date=place.date,
-        smearing=smearing,
-    )
+def _p_values(name: str, losses: Mapping[str, FloatArray], rivals: tuple[str, ...], overlap: int) -> dict[str, float]:
+    return {rival: diebold_mariano(losses[rival] - losses[name], overlap).p_value for rival in rivals if rival != name}
+
+
+def _score(candidate: Walked, joined: Joined, place: _Field, losses: FloatArray, smearing: FloatArray) -> Score:
     metric = ranking_metric(place.target.name)
+    rows = Scored(
+        label=place.label,
+        prediction=joined.predictions[candidate.name],
+        date=place.date,
+        panel=place.panel,
+        smearing=smearing,
+        effective=place.effective,
+    )
     values = {each.name: each.compute(rows) for each in METRICS[place.target.name]}
+    folds = range(1, joined.folds + 1)
     return Score(
         rank=0,
         candidate=candidate.name,
         engine=candidate.engine,
         metric=metric.name,
         direction=metric.direction,
-        score=values[metric.name],
+        score=float(losses.mean()),
         skill=0.0,
         metrics={name: value for name, value in values.items() if math.isfinite(value)},
-        fold_scores=tuple(_block_loss(metric, rows, block) for block in place.blocks),
+        fold_scores=tuple(float(losses[place.fold_of_date == fold].mean()) for fold in folds),
         train_seconds=candidate.train_seconds,
         predict_us_per_row=candidate.predict_us_per_row,
     )
 
 
-def _block_loss(metric: Metric, rows: Scored, block: npt.NDArray[np.int64]) -> float:
-    return metric.compute(Scored(label=rows.label[block], prediction=rows.prediction[block], date=rows.date[block]))
+def _gate_factors(joined: Joined, target: Target) -> dict[str, float]:
+    if target.name != "volatility":
+        return {}
+    factors = {name: gate_smearing(joined, name) for name in joined.predictions}
+    return {name: factor for name, factor in factors.items() if factor > 0}
 
 
-def _ordered(scores: Sequence[Score], refused: Mapping[str, str]) -> tuple[Score, ...]:
-    baselines = [score.score for score in scores if score.engine == "baseline"]
-    if not baselines:
-        why = "; ".join(f"{name}: {reason}" for name, reason in sorted(refused.items())[:5]) or "none was given"
-        raise EngineError(f"no baseline could be ranked ({why}): without one there is nothing to measure skill against")
-    best = min(baselines)
-    ordered = sorted(scores, key=lambda s: (_round(s.score), SIMPLICITY.index(s.engine), s.candidate))
-    return tuple(replace(s, rank=place, skill=_skill(s.score, best)) for place, s in enumerate(ordered, start=1))
+def _ranked(joined: Joined, place: _Field, losses: Mapping[str, FloatArray], best: str, seed: int) -> Ranked:
+    return Ranked(
+        label=place.label,
+        date=place.date,
+        predictions=joined.predictions,
+        losses=losses,
+        best_baseline=best,
+        overlap=place.overlap,
+        seed=seed,
+    )
 
 
-def _skill(loss: float, best_baseline: float) -> float:
+def _skill(losses: FloatArray, baseline: FloatArray) -> float:
     # A baseline without any loss leaves nothing to gain.
-    return 1.0 - loss / best_baseline if best_baseline > 0 else 0.0
+    reference = float(baseline.mean())
+    return 1.0 - float(losses.mean()) / reference if reference > 0 else 0.0
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(_round(value), DECIMALS)
+        return round(float(f"{value:.{DIGITS}g}"), DECIMALS)
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return value
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")

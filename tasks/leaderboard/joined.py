@@ -1,0 +1,155 @@
+"""Predictions joined over the walk-forward folds: on each fold those of the fit that ends before it.
+
+```
+fit_fold_1 |=========|.. fold 1                        fold:   1 1 1 1 2 2 2 2 3 3 3 3
+fit_fold_2 |=================|.. fold 2                column: each row from the fit that ``scored_by`` names,
+fit_fold_3 |=========================|.. fold 3                never from one that saw it
+```
+
+That no fit saw what it is scored on is checked here once more, row by row, whatever drew the windows: nothing that a
+fit learned from may end at or after the first row that it is scored on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.contracts import EngineName, Target
+from tasks.errors import DataError, EngineError
+from tasks.leaderboard.losses import FloatArray, IntArray, fault
+
+KEYS = ("symbol", "time", "session", "label", "label_end", "fold")
+CHAMPION = "champion"
+"""The name under which the champion's recipe is walked where tonight's search did not come upon it."""
+
+RESERVED = frozenset({*KEYS, CHAMPION})
+"""Names that no searched candidate may have."""
+
+FOLD = "fit_fold_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walked:
+    """A recipe refitted over the folds. ``fits``: by column of ``Rows.fits``, predictions (n,) aligned with the rows.
+
+    ``search``: predictions of the search's own fit (n,), None where there was no search; ``lost``: by column, why a
+    fit is missing.
+    """
+
+    name: str
+    engine: EngineName
+    fits: Mapping[str, FloatArray]
+    search: FloatArray | None = None
+    lost: Mapping[str, str]
+    train_seconds: float = 0.0
+    predict_us_per_row: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """``frame``: the fold rows, in the order of the snapshot, with ``symbol, time, session, label, label_end, fold``.
+
+    ``positions``: where they lie among all rows (m,). ``weight``: average uniqueness of their labels (m,).
+    ``predictions``: by candidate, float64 (m,), finite; ``refused``: those that cannot be ranked, and why.
+    """
+
+    frame: pd.DataFrame
+    positions: IntArray
+    weight: FloatArray
+    predictions: dict[str, FloatArray]
+    refused: dict[str, str]
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are."""
+        return int(self.frame["fold"].max())
+
+    def table(self, names: list[str]) -> pd.DataFrame:
+        """The fold rows with a column for each of these candidates: what is kept of a night."""
+        return pd.concat([self.frame, pd.DataFrame({name: self.predictions[name] for name in names})], axis=1)
+
+
+def join(rows: pd.DataFrame, candidates: Mapping[str, Walked], target: Target) -> Joined:
+    """Join each candidate's predictions over the fold rows.
+
+    rows: the columns of ``Rows`` (n rows). A candidate that lacks a fold, or whose predictions there are not finite, no
+    probabilities where such are asked for or beyond any scale, is refused with the reason; it does not cost the others.
+    Raises EngineError where there are no fold rows, DataError where a fit may have seen a row that it is scored on.
+    """
+    positions = np.flatnonzero(rows["window"].to_numpy() == "fold").astype(np.int64)
+    if not len(positions):
+        raise EngineError("no fold rows to rank candidates on: the windows were not drawn for these rows")
+    chosen = rows.iloc[positions].reset_index(drop=True)
+    fits = chosen["scored_by"].to_numpy(dtype=object)
+    folds = sorted(set(fits), key=fold_number)
+    check_unseen(rows, positions, fits)
+    predictions: dict[str, FloatArray] = {}
+    refused: dict[str, str] = {}
+    for name, candidate in sorted(candidates.items()):
+        reason = _missing(candidate, folds, len(rows))
+        values = np.empty(0) if reason else _assembled(candidate, positions, fits, folds)
+        reason = reason or fault(values, target, "on the fold rows")
+        if reason:
+            refused[name] = reason
+        else:
+            predictions[name] = values
+    numbers = np.array([fold_number(fit) for fit in fits], dtype=np.int64)
+    weight = chosen["weight"].to_numpy(np.float64)
+    return Joined(
+        frame=chosen[["symbol", "time", "session", "label", "label_end"]].assign(fold=numbers),
+        positions=positions,
+        weight=weight,
+        predictions=predictions,
+        refused=refused,
+    )
+
+
+def fold_number(fit: object) -> int:
+    """3 for ``fit_fold_3``. Raises DataError for any other name: a fold row must say which fit scores it."""
+    number = str(fit).removeprefix(FOLD)
+    if not str(fit).startswith(FOLD) or not number.isdigit():
+        raise DataError(f"a fold row is scored by {str(fit)!r}, which is no walk-forward fit: compute the rows again")
+    return int(number)
+
+
+def check_unseen(rows: pd.DataFrame, positions: IntArray, fits: npt.NDArray[np.object_]) -> None:
+    """That every label a fit learned from had ended before the first row that it is scored on.
+
+    Raises DataError naming the fit, the label's end and the row; the walk would be in part a look at its own answers.
+    """
+    times, ends = (rows[name].to_numpy(dtype="datetime64[ns]") for name in ("time", "label_end"))
+    for fit in sorted(set(fits), key=fold_number):
+        if fit not in rows.columns:
+            raise DataError(f"fold rows are scored by {fit}, and no column says what it may learn from")
+        seen = rows[fit].to_numpy(dtype=bool)
+        first = times[positions[fits == fit]].min()
+        late = np.flatnonzero(seen & ~(ends < first))
+        if len(late):
+            row = int(late[0])
+            raise DataError(
+                f"{fit} learns from {len(late):,} labels that end at or after its first scored row ({first}), the "
+                f"first of {rows['symbol'].iloc[row]} at {times[row]}, ending {ends[row]}: the windows are not purged"
+            )
+
+
+def _missing(candidate: Walked, folds: list[str], rows: int) -> str:
+    lost = [fit for fit in folds if fit not in candidate.fits]
+    if lost:
+        named = ", ".join(str(fold_number(fit)) for fit in lost[:5])
+        why = candidate.lost.get(lost[0], "")
+        return f"it was not fitted for fold {named} of {len(folds)}" + (f" ({why})" if why else "")
+    short = next((fit for fit in folds if len(candidate.fits[fit]) != rows), None)
+    return f"its {short} has {len(candidate.fits[short]):,} predictions for {rows:,} rows" if short else ""
+
+
+def _assembled(candidate: Walked, positions: IntArray, fits: npt.NDArray[np.object_], folds: list[str]) -> FloatArray:
+    values = np.full(len(positions), np.nan)
+    for fit in folds:
+        mine = fits == fit
+        values[mine] = candidate.fits[fit][positions[mine]]
+    return values

@@ -1,0 +1,135 @@
+"""Which recipes are worth refitting on every fold: chosen on the selection rows, before any fold is looked at.
+
+```
+every searched candidate ── selection loss ─┬─ all baselines and all linear models ────────┐
+                                            ├─ the leading few of h2o and autokeras ────────┼─ walked over the folds
+                                            ├─ the champion's own recipe, where found again ┘
+                                            └─ the rest: their selection loss is all that is known of them
+```
+
+An ensemble costs as much as all its members, so whether it may take one of the places is the problem's choice. Of
+identical recipes one is walked: the simpler engine's. The order in which candidates arrive changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.contracts import Candidate, EngineName, Target
+from tasks.errors import EngineError
+from tasks.leaderboard.joined import RESERVED
+from tasks.leaderboard.losses import FloatArray, by_date, date_codes, fault, rounded, row_losses
+
+SIMPLICITY: tuple[EngineName, ...] = ("baseline", "linear", "h2o", "autokeras")
+LEADING: tuple[EngineName, ...] = ("h2o", "autokeras")
+ENSEMBLE = "stackedensemble"
+log = logging.getLogger("nocturne.leaderboard")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortlist:
+    """The candidates to be refitted on every fold, in order of their selection loss.
+
+    ``losses``: the selection loss of every candidate that could be scored there; ``refused``: those that could not,
+    with the reason; ``champion``: the name of the candidate that is the champion's recipe, empty where the search did
+    not come upon it.
+    """
+
+    names: tuple[str, ...]
+    losses: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    champion: str = ""
+
+    @property
+    def left(self) -> dict[str, float]:
+        """Those that stay behind, with their selection loss."""
+        return {name: loss for name, loss in self.losses.items() if name not in self.names}
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    predictions: Mapping[str, FloatArray],
+    rows: pd.DataFrame,
+    target: Target,
+    *,
+    leaders: int,
+    ensembles: bool,
+    champion_recipe_sha256: str = "",
+) -> Shortlist:
+    """Score every searched candidate on the selection rows and pick those that are walked.
+
+    predictions: by candidate's name, float64 (n,), aligned with ``rows`` (columns session, label, window; n rows);
+    what is not finite outside the selection window is ignored. leaders: so many of H2O's and AutoKeras's together.
+    Raises EngineError where two candidates share a name, or where no selection rows exist.
+    """
+    _check_names(candidates)
+    place = np.flatnonzero(rows["window"].to_numpy() == "selection")
+    if not len(place):
+        raise EngineError("no selection rows to score candidates on: the windows were not drawn for these rows")
+    label = rows["label"].to_numpy(dtype=np.float64)[place]
+    date = date_codes(rows["session"].to_numpy(dtype="datetime64[ns]")[place])
+    refused: dict[str, str] = {}
+    losses: dict[str, float] = {}
+    for name in sorted(candidate.name for candidate in candidates):
+        if reason := _refusal(name, predictions.get(name), len(rows), place, target):
+            refused[name] = reason
+            log.warning("candidate %s is not ranked: %s", name, reason)
+        else:
+            losses[name] = float(by_date(date, row_losses(target.loss, label, predictions[name][place])).mean())
+    simplest = _once([c for c in candidates if c.name in losses], losses)
+    ours = next((c.name for c in simplest if recipe_sha256(c.recipe) == champion_recipe_sha256), "")
+    picked = _walked(simplest, leaders, ensembles) | ({ours} if ours else set())
+    return Shortlist(
+        names=tuple(c.name for c in simplest if c.name in picked), losses=losses, refused=refused, champion=ours
+    )
+
+
+def _walked(ordered: Sequence[Candidate], leaders: int, ensembles: bool) -> set[str]:
+    """Names: everything quick to fit, and the leading few of what is not."""
+    costly = [c for c in ordered if c.engine in LEADING and (ensembles or not is_ensemble(c.recipe))]
+    return {c.name for c in ordered if c.engine not in LEADING} | {c.name for c in costly[:leaders]}
+
+
+def _once(candidates: Sequence[Candidate], losses: Mapping[str, float]) -> list[Candidate]:
+    """Of identical recipes the simpler engine's, then the better; ordered by loss, ties to the simpler engine."""
+    simplest: dict[str, Candidate] = {}
+    for candidate in sorted(candidates, key=lambda c: (SIMPLICITY.index(c.engine), rounded(losses[c.name]), c.name)):
+        simplest.setdefault(recipe_sha256(candidate.recipe), candidate)
+    return sorted(simplest.values(), key=lambda c: (rounded(losses[c.name]), SIMPLICITY.index(c.engine), c.name))
+
+
+def is_ensemble(recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe stacks others."""
+    return recipe.get("algorithm") == ENSEMBLE
+
+
+def recipe_sha256(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 of a recipe in canonical JSON: what makes two recipes one."""
+    return hashlib.sha256(
+        json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    ).hexdigest()
+
+
+def _check_names(candidates: Sequence[Candidate]) -> None:
+    names = [candidate.name for candidate in candidates]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise EngineError(f"candidates share a name: {', '.join(twice[:5])}; every candidate needs one of its own")
+
+
+def _refusal(name: str, prediction: FloatArray | None, rows: int, place: Any, target: Target) -> str:
+    if name in RESERVED:
+        return f"the name {name} is reserved: {', '.join(sorted(RESERVED))} are"
+    if prediction is None:
+        return "it has no predictions"
+    if len(prediction) != rows:
+        return f"it has {len(prediction):,} predictions for {rows:,} rows"
+    return fault(prediction[place], target, "on the selection rows")
