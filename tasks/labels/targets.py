@@ -6,26 +6,40 @@ bar      t        t+1       t+2   ...   t+h
          features end here                    label_end
 ```
 
-Three targets: ``volatility`` (Parkinson, log scale), ``return`` (log return), ``direction`` (1.0 up, 0.0 not up). A
-label never crosses from one symbol into the next; the last ``h`` bars of a symbol have none (NaN, NaT). Nothing is
-read, written or split here.
+Four targets: ``volatility`` (Parkinson, log scale), ``return`` (log return; ``neutral``: less the date's mean over the
+panel), ``direction`` (1.0 up, 0.0 not up), ``triple_barrier`` (which ends where it touches). A label never crosses from
+one symbol into the next; the last ``h`` bars of a symbol have none (NaN, NaT). Each label's weight is its average
+uniqueness. Nothing is read, written or split here.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from tasks.contracts import Target
 from tasks.errors import ConfigurationError, DataError
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from tasks.labels.neutral import LEAST_NAMES, less_date_mean
+from tasks.labels.rows import (
+    EXAMPLES,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Symbols,
+    TimeArray,
+    check_order,
+    check_positive,
+    has_ahead,
+    stamps,
+    symbol_edges,
+)
+from tasks.labels.triple_barrier import triple_barrier
+from tasks.statistics.uniqueness import average_uniqueness
 
 PARKINSON = 4.0 * np.log(2.0)
 """E[range²] of a driftless Brownian motion is 4 ln 2 times its variance (Parkinson 1980, Journal of Business 53)."""
@@ -36,16 +50,30 @@ FLOORED_LIMIT = 0.01
 ROUNDING = 1e-6
 """A range of exactly one tick differs from the floor by rounding alone (below 1e-9) and does not count as floored."""
 
-EXAMPLES = 5
 log = logging.getLogger("nocturne.labels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """Aligned with the bars: float64 labels (NaN where there is none), the times of their ends (UTC, NaT)."""
+    """Aligned with the bars: float64 labels (NaN where there is none), the times of their ends (UTC, NaT).
+
+    ``weight`` is each label's average uniqueness among its symbol's labels, in (0, 1], NaN where there is no label.
+    """
 
     label: FloatArray
     label_end: pd.DatetimeIndex
+    weight: FloatArray
+    floored_share: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Draft:
+    """Labels in the making: float64 values, and the first and last row that each looks at (-1 where none)."""
+
+    label: FloatArray
+    first: IntArray
+    last: IntArray
     floored_share: float = 0.0
     warnings: tuple[str, ...] = ()
 
@@ -56,28 +84,36 @@ def make_labels(
     variance: Literal["range", "total"],
     tick: float,
     true_opens: bool,
+    *,
+    member: BoolArray | None = None,
 ) -> Labels:
     """Label every bar of a canonical bars frame (n rows, sorted by symbol and time).
 
     ``volatility``: 1/2 log(mean over the next h bars of ln²(high/low) / (4 ln 2)), each log range floored at one tick;
-    ``variance="total"`` adds ln²(open_t / close_{t-1}) to every bar. ``return``: ln(close_{t+h} / close_t).
-    ``direction``: 1.0 if close_{t+h} > close_t, else 0.0 (a zero return is "not up"). Labels are NaN, and ends NaT, on
-    the last h bars of each symbol. Depends on no bar but t..t+h of the same symbol.
+    ``variance="total"`` adds ln²(open_t / close_{t-1}) to every bar. ``return``: ln(close_{t+h} / close_t), for a
+    ``neutral`` target less the date's mean (see ``neutral``). ``direction``: 1.0 if close_{t+h} > close_t, else 0.0 (a
+    zero return is "not up"). ``triple_barrier``: see there. Labels are NaN, and ends NaT, on the last h bars of each
+    symbol. But for past volatility and the date's mean, depends on no bar but t..t+h of the same symbol.
 
+    ``member``: bool (n,), rows that belonged to the universe; others have no label and count in no mean.
     Raises DataError for rows out of order, for prices that have no logarithm, and where more than 1 % of the ranges
-    were floored; ConfigurationError where the overnight return is asked of a source without true opens.
+    were floored; ConfigurationError where the overnight return is asked of a source without true opens, or neutral
+    labels of fewer than 20 symbols.
     """
-    symbols = frame["symbol"].to_numpy()
-    _check_order(frame, symbols)
-    labelled = _labelled(symbols, target.horizon)
-    if target.name == "volatility":
-        variances, floored = bar_variance(frame, variance, tick, true_opens)
-        share, warnings = _floored(floored, symbols)
-        label = _half_log_mean(variances, target.horizon, labelled)
-    else:
-        share, warnings = 0.0, ()
-        label = _forward_close(frame, target, labelled)
-    return Labels(label=label, label_end=_ends(frame, target.horizon, labelled), floored_share=share, warnings=warnings)
+    check_order(frame)
+    draft = _draft(frame, target, variance, tick, true_opens)
+    if member is not None:
+        draft.label[~member] = np.nan
+    end = _end(frame, draft)
+    if target.neutral:
+        draft.label, end = _neutral(frame, draft.label, end, member)
+    return Labels(
+        label=draft.label,
+        label_end=pd.DatetimeIndex(np.where(np.isnan(draft.label), np.datetime64("NaT"), end)).tz_localize("UTC"),
+        weight=_weight(frame["symbol"].to_numpy(), draft),
+        floored_share=draft.floored_share,
+        warnings=draft.warnings,
+    )
 
 
 def bar_variance(
@@ -88,7 +124,7 @@ def bar_variance(
     The overnight term of a symbol's first bar is NaN: no label looks at it.
     Raises DataError for prices that are not positive, ConfigurationError for ``total`` without true opens.
     """
-    _check_positive(frame, ["high", "low"] if variance == "range" else ["open", "high", "low", "close"])
+    check_positive(frame, ["high", "low"] if variance == "range" else ["open", "high", "low", "close"])
     high, low = frame["high"].to_numpy(float), frame["low"].to_numpy(float)
     log_range, floor = np.log(high / low), np.log1p(tick / low)
     floored = log_range < floor * (1.0 - ROUNDING)
@@ -96,6 +132,24 @@ def bar_variance(
     if variance == "total":
         result = result + _overnight(frame, true_opens) ** 2
     return result, floored
+
+
+def _draft(
+    frame: pd.DataFrame, target: Target, variance: Literal["range", "total"], tick: float, true_opens: bool
+) -> _Draft:
+    if target.name == "triple_barrier":
+        walked = triple_barrier(frame, target, tick, true_opens)
+        return _Draft(label=walked.label, first=walked.first, last=walked.last, warnings=walked.warnings)
+    symbols = frame["symbol"].to_numpy()
+    labelled = has_ahead(symbols, target.horizon)
+    rows = np.arange(len(frame))
+    first, last = np.where(labelled, rows + 1, -1), np.where(labelled, rows + target.horizon, -1)
+    if target.name != "volatility":
+        return _Draft(label=_forward_close(frame, target, labelled), first=first, last=last)
+    variances, floored = bar_variance(frame, variance, tick, true_opens)
+    share, warnings = _floored(floored, symbols)
+    label = _half_log_mean(variances, target.horizon, labelled)
+    return _Draft(label=label, first=first, last=last, floored_share=share, warnings=warnings)
 
 
 def _overnight(frame: pd.DataFrame, true_opens: bool) -> FloatArray:
@@ -128,33 +182,47 @@ def _forward_close(frame: pd.DataFrame, target: Target, labelled: BoolArray) -> 
         # Prices are compared and not their logarithms, so instruments that trade below zero have a direction too.
         label[now] = (close[then] > close[now]).astype(float)
         return label
-    _check_positive(frame, ["close"])
+    check_positive(frame, ["close"])
     label[now] = np.log(close[then] / close[now])
     return label
 
 
-def _labelled(symbols: npt.NDArray[np.object_], horizon: int) -> BoolArray:
-    n = len(symbols)
-    mask = np.zeros(n, dtype=bool)
-    if n > horizon:
-        mask[: n - horizon] = symbols[: n - horizon] == symbols[horizon:]
-    return mask
+def _neutral(
+    frame: pd.DataFrame, label: FloatArray, end: TimeArray, member: BoolArray | None
+) -> tuple[FloatArray, TimeArray]:
+    """Labels less their date's mean over the members, and when they are known."""
+    inside = np.ones(len(label), dtype=bool) if member is None else member
+    symbols = frame["symbol"].nunique()
+    if symbols < LEAST_NAMES:
+        raise ConfigurationError(
+            f"neutral takes the mean of at least {LEAST_NAMES} symbols off each date, the bars have {symbols}: give "
+            "more symbols, or set neutral to false"
+        )
+    out, ends = np.full(len(label), np.nan), end.copy()
+    date, known = stamps(frame["time"]).view(np.int64), end.view(np.int64)
+    out[inside], late = less_date_mean(label[inside], known[inside], date[inside])
+    ends[inside] = late.view("datetime64[ns]")
+    return out, ends
 
 
-def _ends(frame: pd.DataFrame, horizon: int, labelled: BoolArray) -> pd.DatetimeIndex:
-    values = _stamps(frame["time"])
-    ends = np.full(len(values), np.datetime64("NaT"), dtype="datetime64[ns]")
-    now = np.flatnonzero(labelled)
-    ends[now] = values[now + horizon]
-    return pd.DatetimeIndex(ends).tz_localize("UTC")
+def _end(frame: pd.DataFrame, draft: _Draft) -> TimeArray:
+    """The closes of the last bars that labels look at, NaT where there is no label."""
+    ends = stamps(frame["time"])[draft.last]
+    ends[np.isnan(draft.label)] = np.datetime64("NaT")
+    return ends
 
 
-def _stamps(times: pd.Series) -> npt.NDArray[np.datetime64]:
-    # A zoned series converts to an array of Python objects unless the type is asked for.
-    return times.to_numpy(dtype="datetime64[ns]")
+def _weight(symbols: Symbols, draft: _Draft) -> FloatArray:
+    weight = np.full(len(symbols), np.nan)
+    edges = symbol_edges(symbols)
+    # One symbol at a time, so that a weight does not depend on the rounding of sums over other symbols.
+    for start, stop in pairwise(edges):
+        rows = start + np.flatnonzero(~np.isnan(draft.label[start:stop]))
+        weight[rows] = average_uniqueness(draft.first[rows] - start, draft.last[rows] - start)
+    return weight
 
 
-def _floored(floored: BoolArray, symbols: npt.NDArray[np.object_]) -> tuple[float, tuple[str, ...]]:
+def _floored(floored: BoolArray, symbols: Symbols) -> tuple[float, tuple[str, ...]]:
     share = float(floored.mean()) if len(floored) else 0.0
     by_symbol = pd.Series(floored).groupby(symbols).mean().sort_values(ascending=False, kind="stable")
     worst = by_symbol[by_symbol > FLOORED_LIMIT]
@@ -171,29 +239,3 @@ def _floored(floored: BoolArray, symbols: npt.NDArray[np.object_]) -> tuple[floa
     return share, (
         f"ranges below one tick on more than {FLOORED_LIMIT:.0%} of the bars of {len(worst)} symbols: {named}",
     )
-
-
-def _check_order(frame: pd.DataFrame, symbols: npt.NDArray[np.object_]) -> None:
-    times = _stamps(frame["time"])
-    same = symbols[1:] == symbols[:-1]
-    bad = np.flatnonzero((same & (times[1:] <= times[:-1])) | (~same & (symbols[1:] < symbols[:-1])))
-    if len(bad):
-        row = int(bad[0]) + 1
-        raise DataError(
-            f"bars must be sorted by symbol and time without repeats; row {row + 1} ({symbols[row]}, "
-            f"{frame['time'].iloc[row]}) is out of order: sort the bars before labelling"
-        )
-
-
-def _check_positive(frame: pd.DataFrame, columns: list[str]) -> None:
-    values = frame[columns].to_numpy(float)
-    rows, cols = np.nonzero(~(np.isfinite(values) & (values > 0)))
-    if len(rows):
-        named = "; ".join(
-            f"row {row + 1} ({frame['symbol'].iloc[row]}, {frame['time'].iloc[row]}): {columns[col]} {values[row, col]}"
-            for row, col in zip(rows[:EXAMPLES], cols[:EXAMPLES], strict=True)
-        )
-        raise DataError(
-            f"{len(rows)} prices are not positive numbers and have no logarithm: {named}. Repair or leave out these "
-            "bars, or predict 'direction', which needs none"
-        )
