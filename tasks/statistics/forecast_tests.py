@@ -100,7 +100,10 @@ def mincer_zarnowitz(
         return MincerZarnowitz(intercept=math.nan, slope=math.nan, p_value=math.nan)
     bread = np.linalg.inv(design.T @ design)
     estimate = bread @ (design.T @ label)
-    scores = _by_date(design * (label - design @ estimate)[:, None], date)
+    residual = label - design @ estimate
+    if np.abs(residual).max() <= 1e-12 * np.abs(label).max():
+        return _exact(estimate)
+    scores = _by_date(design * residual[:, None], date)
     if len(scores) < 3:
         return MincerZarnowitz(intercept=math.nan, slope=math.nan, p_value=math.nan)
     covariance = bread @ _bartlett(scores, newey_west_lag(len(scores), overlap)) @ bread
@@ -138,7 +141,14 @@ def _bartlett(scores: FloatArray, lag: int) -> FloatArray:
 
 
 def _wald(deviation: FloatArray, covariance: FloatArray) -> float:
-    """χ²(2) tail of d' V⁻¹ d; without any residual spread the coefficients are known: p 1 at (0, 1), else 0."""
+    """χ²(2) tail of d' V⁻¹ d; NaN where the covariance is singular."""
     if np.linalg.matrix_rank(covariance, hermitian=True) < 2:
-        return 1.0 if np.abs(deviation).max() < 1e-9 else 0.0
+        return math.nan
     return float(np.exp(-0.5 * max(float(deviation @ np.linalg.solve(covariance, deviation)), 0.0)))
+
+
+def _exact(estimate: FloatArray) -> MincerZarnowitz:
+    """The forecasts are the label up to a straight line: there is nothing left to doubt the coefficients by."""
+    intercept, slope = (float(value) for value in estimate)
+    p = 1.0 if max(abs(intercept), abs(slope - 1.0)) < 1e-9 else 0.0
+    return MincerZarnowitz(intercept=intercept, slope=slope, p_value=p)
