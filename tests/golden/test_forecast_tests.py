@@ -111,10 +111,10 @@ def test_mincer_zarnowitz_is_statsmodels_wald_test(overlap: int) -> None:
 
 def test_a_panels_mincer_zarnowitz_is_driscoll_and_kraays() -> None:
     rng = np.random.default_rng(3)
-    date = np.repeat(np.arange(150), 12)
+    date = np.repeat(np.arange(150), 40)
     common = rng.normal(0, 3, 150)[date]
-    forecast = rng.normal(size=1800)
-    label = 0.3 + forecast + common + rng.normal(size=1800)
+    forecast = rng.normal(size=6000)
+    label = 0.6 + forecast + common + rng.normal(size=6000)
     found = ft.mincer_zarnowitz(label, forecast, 2, date)
     settings = {"time": date, "maxlags": newey_west_lag(150, 2), "use_correction": False, "df_correction": False}
     oracle = sm.OLS(label, sm.add_constant(forecast)).fit(cov_type="hac-groupsum", cov_kwds=settings)
