@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from tasks.backtest.costs import BASIS_POINT, Costs
-from tasks.backtest.market import Events, FloatArray, Market
+from tasks.backtest.market import BoolArray, Events, FloatArray, Market, filled_forward
 
 Place = tuple[int, int]
 """Bar and column of an event."""
@@ -47,7 +48,6 @@ class Book:
     shares: list[float]
     waiting: list[int]
     basis: list[float]
-    last: list[float]
     owed: dict[int, float] = field(default_factory=dict)
     trades: list[tuple[int, int, int, float]] = field(default_factory=list)
 
@@ -90,36 +90,31 @@ def simulate(market: Market, weights: FloatArray, costs: Costs, pay: Mapping[Pla
     never paid. Only commission and spread of ``costs`` are charged.
     """
     n = len(market.symbols)
-    book = Book(cash=costs.capital, shares=[0.0] * n, waiting=[0] * n, basis=[0.0] * n, last=[0.0] * n)
-    happens, table = _events(market), _Table.of(market, weights)
+    book = Book(cash=costs.capital, shares=[0.0] * n, waiting=[0] * n, basis=[0.0] * n)
+    happens, ended = _events(market), _by_bar(market.ended)
+    opens, closes = np.nan_to_num(market.open).tolist(), np.nan_to_num(filled_forward(market.close)).tolist()
+    targets = orders(market, weights).tolist()
     commission, half = costs.commission * BASIS_POINT, costs.spread / 2.0 * BASIS_POINT
     equity = [0.0] * len(market.times)
-    for bar in range(len(market.times)):
+    # Single numbers in lists: a loop over them is several times faster than over rows of arrays.
+    for bar, asked in enumerate(targets):
         if bar in happens or bar in book.owed:
             _settle(book, bar, happens.get(bar, ()), pay or {})
-        _fill(book, bar, table, commission, half)
-        equity[bar] = _order(book, bar, table)
+        if any(book.waiting):
+            _fill(book, bar, opens[bar], commission, half)
+        equity[bar] = _order(book, closes[bar], asked)
+        for column in ended.get(bar, ()):
+            _close(book, bar, column, closes[bar][column])
     frame = pd.DataFrame(book.trades, columns=["bar", "symbol", "amount", "price"])
     frame["symbol"] = np.array(market.symbols, dtype=object)[frame["symbol"].to_numpy(dtype=np.intp)]
     return Outcome(equity=np.array(equity), trades=frame)
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Rows as lists, which a loop over single numbers reads several times faster than arrays."""
-
-    opens: list[list[float]]
-    closes: list[list[float]]
-    targets: list[list[float]]
-    ended: dict[int, list[int]]
-
-    @classmethod
-    def of(cls, market: Market, weights: FloatArray) -> _Table:
-        bars, columns = np.nonzero(market.ended)
-        ended: dict[int, list[int]] = {}
-        for bar, column in zip(bars.tolist(), columns.tolist(), strict=True):
-            ended.setdefault(bar, []).append(column)
-        return cls(market.open.tolist(), market.close.tolist(), orders(market, weights).tolist(), ended)
+def _by_bar(marks: BoolArray) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for bar, column in np.argwhere(marks).tolist():
+        found.setdefault(bar, []).append(column)
+    return found
 
 
 def _events(market: Market) -> dict[int, list[tuple[int, float, float]]]:
@@ -152,20 +147,17 @@ def _split(book: Book, column: int, ratio: float) -> None:
     book.basis[column] = round(book.basis[column] * ratio, 2)
     book.cash += round((raw - whole) * book.basis[column], 2)
     book.shares[column] = whole
-    book.last[column] *= ratio
 
 
-def _fill(book: Book, bar: int, table: _Table, commission: float, half: float) -> None:
-    opens = table.opens[bar]
+def _fill(book: Book, bar: int, opens: list[float], commission: float, half: float) -> None:
     for column, amount in enumerate(book.waiting):
-        if amount:
-            price = opens[column]
-            if price == price:  # noqa: PLR0124 - no bar, no fill: the order waits
-                _trade(book, bar, column, amount, price * (1.0 + half if amount > 0 else 1.0 - half), commission)
+        if amount and opens[column] > 0:  # no bar, no fill: the order waits
+            price = opens[column] * (1.0 + half if amount > 0 else 1.0 - half)
+            _trade(book, bar, column, price, commission)
 
 
-def _trade(book: Book, bar: int, column: int, amount: int, price: float, commission: float) -> None:  # noqa: PLR0917
-    held = book.shares[column]
+def _trade(book: Book, bar: int, column: int, price: float, commission: float) -> None:
+    amount, held = book.waiting[column], book.shares[column]
     total = held + amount
     cost = abs(amount) * (price * commission)
     if (held < 0) != (amount < 0):
@@ -179,26 +171,20 @@ def _trade(book: Book, bar: int, column: int, amount: int, price: float, commiss
     book.trades.append((bar, column, amount, price))
 
 
-def _order(book: Book, bar: int, table: _Table) -> float:
+def _order(book: Book, closes: list[float], targets: list[float]) -> float:
     """Value the portfolio at the close and order what is missing; the value."""
-    closes, targets, last = table.closes[bar], table.targets[bar], book.last
-    value = book.cash
-    for column, close in enumerate(closes):
-        if close == close:  # noqa: PLR0124
-            last[column] = close
-        value += book.shares[column] * last[column]
+    shares, waiting = book.shares, book.waiting
+    value = book.cash + float(sum(map(mul, shares, closes)))
     for column, target in enumerate(targets):
-        if target == target and not book.waiting[column]:  # noqa: PLR0124
-            amount = value * target / closes[column] - book.shares[column]
+        if target == target and not waiting[column]:  # noqa: PLR0124 - NaN: no order
+            amount = value * target / closes[column] - shares[column]
             whole = round(amount)
-            book.waiting[column] = whole if abs(amount - whole) <= NEAR else int(amount)
-    for column in table.ended.get(bar, ()):
-        _close(book, bar, column)
+            waiting[column] = whole if abs(amount - whole) <= NEAR else int(amount)
     return value
 
 
-def _close(book: Book, bar: int, column: int) -> None:
+def _close(book: Book, bar: int, column: int, price: float) -> None:
     if book.shares[column]:
-        book.trades.append((bar, column, -int(book.shares[column]), book.last[column]))
-        book.cash += book.shares[column] * book.last[column]
+        book.trades.append((bar, column, -int(book.shares[column]), price))
+        book.cash += book.shares[column] * price
     book.shares[column], book.waiting[column] = 0.0, 0
