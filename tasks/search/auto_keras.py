@@ -145,6 +145,7 @@ class AutoKerasEngine:
                 validation_data=(watched.x, watched.y),
                 validation_batch_size=_EVALUATION_ROWS,
                 verbose=0,
+                **train.weighted,
             )
         except Exception as error:  # keras-tuner gives up with whatever the third failure in a row was: keep the rest
             if not auto.tuner.completed():

@@ -2,8 +2,12 @@
 
 volatility  last_value, ewma (RiskMetrics 1996, 0.94), har (Corsi 2009), lhar (HAR with signed returns, Corsi and
             Renò 2012), garch, gjr_garch; all regressed on the log scale, so that level and slope are never the issue
-return      zero, historical_mean, momentum (regression on the last 22 bars' return)
-direction   base_rate, momentum (logistic regression on the last 22 bars' return)
+return      zero, historical_mean, momentum (regression on the last 22 bars' return); of several symbols as well
+            reversal (on the last 5 bars' return: Jegadeesh 1990, Lehmann 1990)
+direction, triple_barrier
+            base_rate, momentum (logistic regression on the last 22 bars' return)
+
+GARCH is a recursion of one symbol's parameters: a panel goes without it, and says so.
 """
 
 from __future__ import annotations
@@ -26,6 +30,14 @@ from tasks.search.linear_fit import LinearModel
 
 HAR = ("har_1", "har_5", "har_22")
 SIGNED = ("return_1", "return_5", "return_22", "negative_return_1", "negative_return_5", "negative_return_22")
+BASE_RATES: dict[str, dict[str, Any]] = {
+    "base_rate": {"algorithm": "mean"},
+    "momentum": {"algorithm": "logistic", "columns": ["return_22"], "penalty": 0.0},
+}
+PANEL: dict[TargetName, dict[str, dict[str, Any]]] = {
+    "return": {"reversal": {"algorithm": "ols", "columns": ["return_5"]}},
+}
+"""What competes besides where there are several symbols."""
 RECIPES: dict[TargetName, dict[str, dict[str, Any]]] = {
     "volatility": {
         "last_value": {"algorithm": "ols", "columns": ["har_1"]},
@@ -40,10 +52,8 @@ RECIPES: dict[TargetName, dict[str, dict[str, Any]]] = {
         "historical_mean": {"algorithm": "mean"},
         "momentum": {"algorithm": "ols", "columns": ["return_22"]},
     },
-    "direction": {
-        "base_rate": {"algorithm": "mean"},
-        "momentum": {"algorithm": "logistic", "columns": ["return_22"], "penalty": 0.0},
-    },
+    "direction": BASE_RATES,
+    "triple_barrier": BASE_RATES,
 }
 TOLERANCE = 1e-9
 Rows = npt.NDArray[np.int64]
@@ -62,7 +72,7 @@ class Baselines:
     def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
         """Every baseline of the target that the data allow; the others are noted."""
         rows = data.rows("train", "validation", "blending")
-        recipes = RECIPES[data.target.name]
+        recipes = recipes_of(data)
         fitted: list[Fitted] = []
         for name, recipe in recipes.items():
             progress(len(fitted), len(recipes), None, f"fitting {name}")
@@ -78,6 +88,17 @@ class Baselines:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def recipes_of(data: TrainingData) -> dict[str, dict[str, Any]]:
+    """The baselines of the target, by name."""
+    several = PANEL.get(data.target.name, {}) if panel(data) else {}
+    return {**RECIPES[data.target.name], **several}
+
+
+def panel(data: TrainingData) -> bool:
+    """Whether there are several symbols."""
+    return bool((data.symbols != data.symbols[0]).any())
 
 
 def fit_recipe(
@@ -112,13 +133,14 @@ def fit_linear(recipe: dict[str, Any], data: TrainingData, rows: Rows) -> Linear
         case "zero":
             return linear_fit.constant(0.0)
         case "mean":
-            return _mean(data.y[rows], logistic=classify)
+            return _mean(data.y[rows], data.weights(rows), logistic=classify)
         case "ols" | "ridge" | "logistic":
             columns = tuple(recipe["columns"])
             return linear_fit.fit(
                 columns,
                 data.take(rows, columns),
                 data.y[rows],
+                weight=data.weights(rows),
                 penalty=recipe.get("penalty", 0.0),
                 clip=recipe.get("clip"),
                 logistic=recipe["algorithm"] == "logistic",
@@ -127,8 +149,8 @@ def fit_linear(recipe: dict[str, Any], data: TrainingData, rows: Rows) -> Linear
             raise EngineError(f"no algorithm {unknown!r} among the baselines and linear models")
 
 
-def _mean(y: npt.NDArray[np.float64], *, logistic: bool) -> LinearModel:
-    mean = float(y.mean())
+def _mean(y: npt.NDArray[np.float64], weight: npt.NDArray[np.float64] | None, *, logistic: bool) -> LinearModel:
+    mean = linear_fit.mean(y, weight)
     if not logistic:
         return linear_fit.constant(mean)
     # A window of one class alone must not give an infinite log odds: half an observation of the other is added.
@@ -139,7 +161,7 @@ def _mean(y: npt.NDArray[np.float64], *, logistic: bool) -> LinearModel:
 def _fit_garch(
     recipe: dict[str, Any], data: TrainingData, rows: Rows, folder: Path
 ) -> tuple[npt.NDArray[np.float64], Rows]:
-    if len(np.unique(data.symbols.astype(str))) > 1:
+    if panel(data):
         raise EngineError("a GARCH model holds one symbol's parameters, and this problem has several symbols")
     returns = data.take(np.arange(len(data.y)), (RETURN,))[:, 0]
     model = fit_garch(returns, data.y, rows, leverage=recipe["leverage"], horizon=data.target.horizon)

@@ -25,12 +25,13 @@ from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
-from tasks.contracts import Candidate, EngineName, EngineRequest, EngineResult
+from tasks.contracts import Candidate, EngineName, EngineRequest, EngineResult, RefitJob
 from tasks.documents import from_json, to_json
 from tasks.errors import EngineError, NocturneError
 from tasks.search import training
-from tasks.search.engine import Engine, Fitted, Progress, TrainingData
+from tasks.search.engine import Engine, Fitted, Progress, TrainingData, work_seconds
 from tasks.search.exported import microseconds_per_row, verified
+from tasks.search.jobs import words
 from tasks.search.lifeline import die_with_parent, watch_parent
 from tasks.storage import read_json, write_json, write_parquet
 
@@ -42,10 +43,11 @@ log = logging.getLogger("nocturne.search")
 
 
 class _Fit(NamedTuple):
-    """What an engine made of a recipe, and the rows that the job marked if it was one."""
+    """What an engine made of a recipe, and the rows that the job marked and its shuffle if it was one."""
 
     fitted: Fitted
     rows: str = ""
+    shuffle: int = 0
 
 
 Answer = Callable[[EngineRequest, Path, Progress], EngineResult]
@@ -103,17 +105,33 @@ def _work(
     """What a search found, or the fits of the jobs that succeeded and why the others did not."""
     if request.mode == "search":
         return [_Fit(fitted) for fitted in engine.search(training.for_search(data), out, progress)], []
+    deadline = time.monotonic() + work_seconds(request)
     fits, refused = [], []
     for done, job in enumerate(request.jobs):
-        progress(done, len(request.jobs), None, f"fitting {job.name} again")
-        folder = out / f"job-{done}"
-        folder.mkdir(parents=True, exist_ok=True)
+        progress(done, len(request.jobs), None, f"{job.name}: {words(job, request.rows.fits)}")
+        # The first recipe is the best that there is: the others are what can be done without.
+        if time.monotonic() > deadline and job.name != request.jobs[0].name:
+            late = EngineError(f"not fitted: the {work_seconds(request):.0f} s for fitting recipes again are used up")
+            refused.append(_refusal(late, job.name, job.rows))
+            continue
         try:
-            fitted = engine.refit(training.for_job(data, job), job, folder)
-            fits.append(_Fit(dataclasses.replace(fitted, name=job.name), job.rows))
-        except EngineError as error:
-            refused.append(_refusal(error, job.name, job.rows))
+            fits.append(_refit(engine, job, data, out / f"job-{done}"))
+        except Exception as error:  # noqa: BLE001 - an engine's boundary: what its libraries raise costs this job alone
+            refused.append(_refusal(_named(error), job.name, job.rows))
     return fits, refused
+
+
+def _refit(engine: Engine, job: RefitJob, data: TrainingData, folder: Path) -> _Fit:
+    folder.mkdir(parents=True, exist_ok=True)
+    fitted = engine.refit(training.for_job(data, job), job, folder)
+    return _Fit(dataclasses.replace(fitted, name=job.name), job.rows, job.shuffle)
+
+
+def _named(error: Exception) -> NocturneError:
+    if isinstance(error, NocturneError):
+        return error
+    log.exception("a job failed")
+    return EngineError(f"{type(error).__name__}: {error}")
 
 
 def _candidates(fits: list[_Fit], data: TrainingData, out: Path) -> tuple[list[Candidate], list[str]]:
@@ -151,6 +169,7 @@ def _candidate(fit: _Fit, data: TrainingData, out: Path, name: str) -> Candidate
         held_out_smearing=item.held_out_smearing,
         notes=item.notes,
         rows=fit.rows,
+        shuffle=fit.shuffle,
     )
 
 

@@ -7,6 +7,10 @@
    trees and penalties as found: the same rows as the baselines', and what a later refit will do.
 3. Each is exported as a MOJO with H2O's scoring library.
 
+Jobs that learn from the same rows one after the other share one frame in the cluster. It holds those rows and no
+others, so that what a job gives depends neither on the jobs beside it nor on bars that came since. Models go when
+they are exported.
+
 DeepLearning is left out because it is not reproducible, XGBoost because its memory lies outside the JVM's limit.
 With a number of models as the limit a search is reproducible; one that the clock ended says that it is not.
 """
@@ -34,7 +38,7 @@ from tasks.errors import EngineError, EngineKilledError
 from tasks.registry.serving.model_folder import write_model
 from tasks.search.child import run_engine
 from tasks.search.engine import Fitted, Progress, TrainingData
-from tasks.search.h2o_frames import LABEL, Sample, predictions
+from tasks.search.h2o_frames import LABEL, WEIGHT, Sample, free_models, predictions
 from tasks.search.h2o_progress import ProgressPoll
 from tasks.search.h2o_recipes import ENSEMBLE, fit, recipe_of
 from tasks.search.h2o_server import H2OServer, h2o_jar
@@ -52,6 +56,7 @@ class H2OEngine:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self._server: H2OServer | None = None
+        self._shared: tuple[tuple[Any, ...], Sample] | None = None
 
     def start(self, budget: EngineBudget, seed: int, scratch: Path) -> None:
         """Start the JVM and connect to it."""
@@ -92,9 +97,24 @@ class H2OEngine:
             return self._refit(data, job, out)
 
     def _refit(self, data: TrainingData, job: RefitJob, out: Path) -> Fitted:
-        rows, columns = data.job_rows(job.rows), tuple(job.recipe["columns"])
-        sample = Sample(data, rows, columns, job.recipe["later_share"], self._scratch)
-        return self._fit(job.name, job.recipe, sample, out, reproducible=True)
+        sample = self._sample(data, job)
+        try:
+            return self._fit(job.name, job.recipe, sample, out, reproducible=True)
+        finally:
+            free_models()
+
+    def _sample(self, data: TrainingData, job: RefitJob) -> Sample:
+        """The job's rows in the cluster: those of the job before if they are the same, else they replace them."""
+        columns, share = tuple(job.recipe["columns"]), job.recipe["later_share"]
+        asked = (job.rows, job.shuffle, columns, share)
+        if self._shared is not None:
+            if self._shared[0] == asked:
+                return self._shared[1]
+            self._shared[1].free()
+            self._shared = None
+        sample = Sample(data, data.job_rows(job.rows), columns, share, self._scratch)
+        self._shared = (asked, sample)
+        return sample
 
     def close(self) -> None:
         """Kill the JVM; the connection is given up first where that cannot block."""
@@ -130,6 +150,7 @@ class H2OEngine:
                 validation_frame=validation,
                 blending_frame=blending,
                 leaderboard_frame=validation,
+                weights_column=WEIGHT if data.weighted else None,
             )
         in_time = time.monotonic() - begun < self._budget.seconds and not _out_of_time(automl)
         if not in_time:

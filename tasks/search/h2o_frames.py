@@ -18,14 +18,15 @@ import pandas as pd
 from tasks.errors import EngineError
 from tasks.search.engine import TrainingData
 
-LABEL = "label"
+LABEL, WEIGHT = "label", "weight"
 
 
 class Sample:
     """Rows in the cluster, in time order, with the two parts that an ensemble needs.
 
     ``later`` are the rows of the last share of the dates, ``earlier`` those before it, less the bars whose labels
-    reach into it. ``every`` are all. ``later_rows`` are the later part's indices into the training data.
+    reach into it. ``every`` are all. ``later_rows`` are the later part's indices into the training data. ``weights``
+    names the column of what each row counts, None where all count the same.
     """
 
     def __init__(
@@ -39,10 +40,17 @@ class Sample:
         rows = rows[np.argsort(data.times[rows], kind="stable")]
         self.columns = columns
         self.classify = data.target.kind == "classification"
+        self.weights = WEIGHT if data.weighted else None
         self.every = _upload(data, rows, columns, scratch)
         end, begin = parts(data.times[rows], later_share, data.target.horizon)
         self.earlier, self.later = self.every[:end, :], self.every[begin:, :]
         self.later_rows = rows[begin:]
+
+    def free(self) -> None:
+        """Take the rows out of the cluster's memory."""
+        frame, self.every = self.every, None
+        self.earlier = self.later = None
+        h2o.remove(frame)
 
     def cut(self, lengths: list[int]) -> list[Any]:
         """All rows, cut into frames of these lengths."""
@@ -65,13 +73,16 @@ def parts(times: npt.NDArray[np.datetime64], later_share: float, horizon: int) -
 
 
 def _upload(data: TrainingData, rows: npt.NDArray[np.int64], columns: tuple[str, ...], scratch: Path) -> Any:
-    """An H2O frame of these rows: features as doubles, then the label (a two-level factor for classification)."""
+    """An H2O frame of these rows: features as doubles, the label (a two-level factor for classification), weights."""
     classify = data.target.kind == "classification"
     frame = pd.DataFrame(data.take(rows, columns), columns=list(columns))
     frame[LABEL] = data.y[rows].astype(np.int64) if classify else data.y[rows]
+    types = ["double"] * len(columns) + ["enum" if classify else "double"]
+    if (weights := data.weights(rows)) is not None:
+        frame[WEIGHT] = weights
+        types.append("double")
     path = scratch / "upload.csv"
     frame.to_csv(path, index=False)
-    types = ["double"] * len(columns) + ["enum" if classify else "double"]
     uploaded = h2o.upload_file(str(path), col_types=types, header=1)
     path.unlink()
     return uploaded
@@ -89,3 +100,9 @@ def predictions(model: Any, frame: Any) -> npt.NDArray[np.float64]:
 
 def _number(text: str) -> float:
     return float.fromhex(text) if "0x" in text else float(text)
+
+
+def free_models() -> None:
+    """Take every model out of the cluster's memory; frames stay."""
+    for model in h2o.api("GET /3/Models")["models"]:
+        h2o.remove(model["model_id"]["name"])

@@ -56,8 +56,8 @@ def recipe_of(model: Any) -> dict[str, Any]:
 def fit(recipe: dict[str, Any], sample: Sample) -> tuple[Any, float]:
     """A fitted model and the seconds that H2O spent on it."""
     if recipe["algorithm"] != ENSEMBLE:
-        return _fit_one(recipe, sample.columns, sample.every)
-    fitted = [_fit_one(part, sample.columns, sample.earlier) for part in recipe["base"]]
+        return _fit_one(recipe, sample, sample.every)
+    fitted = [_fit_one(part, sample, sample.earlier) for part in recipe["base"]]
     meta = recipe["metalearner"]
     # One number a list: H2O reads these as the values of a grid.
     settings = {name: value if name in ("alpha", "lambda") else [value] for name, value in meta["params"].items()}
@@ -66,6 +66,7 @@ def fit(recipe: dict[str, Any], sample: Sample) -> tuple[Any, float]:
         metalearner_algorithm=meta["algorithm"],
         metalearner_params=settings,
         seed=meta["params"]["seed"],
+        weights_column=sample.weights,
     )
     ensemble.train(x=list(sample.columns), y=LABEL, training_frame=sample.earlier, blending_frame=sample.later)
     return ensemble, run_seconds(ensemble) + sum(seconds for _, seconds in fitted)
@@ -76,10 +77,10 @@ def run_seconds(model: Any) -> float:
     return float(model._model_json["output"]["run_time"]) / 1000
 
 
-def _fit_one(recipe: dict[str, Any], columns: tuple[str, ...], frame: Any) -> tuple[Any, float]:
+def _fit_one(recipe: dict[str, Any], sample: Sample, frame: Any) -> tuple[Any, float]:
     params = {"lambda_" if name == "lambda" else name: value for name, value in recipe["params"].items()}
-    model = _estimator(recipe["algorithm"])(**params)
-    model.train(x=list(columns), y=LABEL, training_frame=frame)
+    model = _estimator(recipe["algorithm"])(**params, weights_column=sample.weights)
+    model.train(x=list(sample.columns), y=LABEL, training_frame=frame)
     return model, run_seconds(model)
 
 

@@ -23,12 +23,21 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
-    """Rows as a network sees them: x float32 (n, features) scaled, y float32 (n, 1) standardised or 0/1."""
+    """Rows as a network sees them: x float32 (n, features) scaled, y float32 (n, 1) standardised or 0/1.
+
+    ``weight``: float32 (n,) of mean one, what each row counts in a fit, None where all count the same.
+    """
 
     rows: Rows
     scaling: FoldScaling
     x: npt.NDArray[np.float32]
     y: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32] | None = None
+
+    @property
+    def weighted(self) -> dict[str, Any]:
+        """What keras's ``fit`` is told of the weights: nothing where there are none."""
+        return {} if self.weight is None else {"sample_weight": self.weight}
 
 
 def batch_rows(rows: int) -> int:
@@ -45,7 +54,14 @@ def fit_fold(data: TrainingData, rows: Rows, columns: Sequence[str]) -> Fold:
     if classification and not set(np.unique(y)) == {0.0, 1.0}:
         raise EngineError(f"labels must be both 0 and 1, got {np.unique(y)[:5].tolist()}: widen the train window")
     scaling = FoldScaling.fit(X, y, scale_target=not classification)
-    return Fold(rows=rows, scaling=scaling, x=scaling.features(X), y=scaling.targets(y))
+    weight = data.weights(rows)
+    return Fold(
+        rows=rows,
+        scaling=scaling,
+        x=scaling.features(X),
+        y=scaling.targets(y),
+        weight=None if weight is None else weight.astype(np.float32),
+    )
 
 
 def fold(data: TrainingData, rows: Rows, columns: Sequence[str], scaling: FoldScaling) -> Fold:
@@ -59,7 +75,7 @@ def fold(data: TrainingData, rows: Rows, columns: Sequence[str], scaling: FoldSc
 def train_network(space: Any, recipe: dict[str, Any], rows: Fold) -> Any:
     """The network of a recipe, trained on these rows for the recipe's epochs with nothing held out."""
     network = space.network(recipe, len(rows.rows))
-    network.fit(rows.x, rows.y, batch_size=recipe["batch_size"], epochs=recipe["epochs"], verbose=0)
+    network.fit(rows.x, rows.y, batch_size=recipe["batch_size"], epochs=recipe["epochs"], verbose=0, **rows.weighted)
     return network
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,14 +63,17 @@ def fit(
     X: Floats,
     y: Floats,
     *,
+    weight: Floats | None = None,
     penalty: float = 0.0,
     clip: float | None = None,
     logistic: bool = False,
 ) -> LinearModel:
     """Least squares or logistic regression of y (n,) on X (n, columns).
 
-    ``penalty`` is the weight of the squared coefficients of the standardised columns, a row (a ridge of n · penalty);
-    the intercept is free. Columns that do not vary get the coefficient zero. Raises EngineError with too few rows.
+    ``weight`` (n,), of mean one, is what each row's loss counts; all the same if None. Columns are standardised by
+    plain means and deviations in either case. ``penalty`` is the weight of the squared coefficients of the standardised
+    columns, a row (a ridge of n · penalty); the intercept is free. Columns that do not vary get the coefficient zero.
+    Raises EngineError with too few rows.
     """
     if len(y) < 2:
         raise EngineError(f"{len(y)} rows are too few to fit {len(columns)} columns")
@@ -79,7 +82,7 @@ def fit(
     scale = np.where(constant_columns, 1.0, spread)
     Z = _clipped((X - center) / scale, clip)
     Z[:, constant_columns] = 0.0
-    intercept, coefficients = (_logistic if logistic else _ridge)(Z, y, penalty)
+    intercept, coefficients = (_logistic if logistic else _ridge)(Z, y, penalty, weight)
     return LinearModel(
         columns=columns,
         center=center,
@@ -100,44 +103,65 @@ def _clipped(Z: Floats, clip: float | None) -> Floats:
     return Z if clip is None else np.clip(Z, -clip, clip)
 
 
-def _ridge(Z: Floats, y: Floats, penalty: float) -> tuple[float, Floats]:
-    middle = Z.mean(axis=0)
+def mean(y: Floats, weight: Floats | None) -> float:
+    """The mean of y (n,), weighted if there are weights."""
+    return float(y.mean() if weight is None else np.average(y, weights=weight))
+
+
+def _ridge(Z: Floats, y: Floats, penalty: float, weight: Floats | None) -> tuple[float, Floats]:
+    middle = np.asarray(np.average(Z, axis=0, weights=weight), dtype=np.float64)
+    level = mean(y, weight)
+    centred: Floats = Z - middle
+    above: Floats = y - level
+    if weight is not None:
+        root: Floats = np.sqrt(weight)
+        centred *= root[:, None]  # in place: on a panel this is the largest array
+        above *= root
     if penalty:
         # The penalty keeps the normal equations well-conditioned, and they cost a hundredth of the decomposition.
-        centred = Z - middle
         gram = centred.T @ centred + penalty * len(y) * np.eye(Z.shape[1])
-        slopes: Floats = np.linalg.solve(gram, centred.T @ (y - y.mean()))
-        return float(y.mean() - middle @ slopes), slopes
-    U, s, Vt = np.linalg.svd(Z - middle, full_matrices=False)
+        slopes = np.asarray(np.linalg.solve(gram, centred.T @ above), dtype=np.float64)
+        return float(level - middle @ slopes), slopes
+    U, s, Vt = np.linalg.svd(centred, full_matrices=False)
     kept = s > s.max(initial=0.0) * max(Z.shape) * np.finfo(float).eps
-    coefficients: Floats = Vt[kept].T @ ((U[:, kept].T @ (y - y.mean())) / s[kept])
-    return float(y.mean() - middle @ coefficients), coefficients
+    coefficients: Floats = Vt[kept].T @ ((U[:, kept].T @ above) / s[kept])
+    return float(level - middle @ coefficients), coefficients
 
 
-def _logistic(Z: Floats, y: Floats, penalty: float, steps: int = 100) -> tuple[float, Floats]:
+def _logistic(Z: Floats, y: Floats, penalty: float, weight: Floats | None, steps: int = 100) -> tuple[float, Floats]:
     """Newton's method on the mean negative log likelihood plus penalty/2 · |coefficients|², halving where it rises."""
     A = np.column_stack([np.ones(len(y)), Z])
+    each = np.ones(len(y)) if weight is None else weight
     ridge = np.concatenate([[0.0], np.full(Z.shape[1], max(penalty, _LEAST_PENALTY))])
     w = np.zeros(A.shape[1])
     for _ in range(steps):
         p = _sigmoid(A @ w)
-        gradient = A.T @ (p - y) / len(y) + ridge * w
+        gradient = A.T @ (each * (p - y)) / len(y) + ridge * w
         if np.abs(gradient).max() < 1e-10:
             break
-        hessian = (A * (p * (1 - p))[:, None]).T @ A / len(y) + np.diag(ridge + 1e-12)
-        w = _descend(A, y, ridge, w, np.linalg.solve(hessian, gradient))
+        hessian = (A * (each * p * (1 - p))[:, None]).T @ A / len(y) + np.diag(ridge + 1e-12)
+        w = _descend(_Objective(A, y, each, ridge), w, np.linalg.solve(hessian, gradient))
     return float(w[0]), w[1:]
 
 
-def _descend(A: Floats, y: Floats, ridge: Floats, w: Floats, step: Floats) -> Floats:
-    start = _objective(A, y, ridge, w)
+class _Objective(NamedTuple):
+    """The penalised mean negative log likelihood of coefficients w on rows A (n, 1 + columns), y (n,)."""
+
+    A: Floats
+    y: Floats
+    weight: Floats
+    ridge: Floats
+
+    def at(self, w: Floats) -> float:
+        f = self.A @ w
+        likelihood = self.weight * (np.logaddexp(0.0, f) - self.y * f)
+        return float(np.mean(likelihood) + 0.5 * np.sum(self.ridge * w**2))
+
+
+def _descend(objective: _Objective, w: Floats, step: Floats) -> Floats:
+    start = objective.at(w)
     for _ in range(30):
-        if _objective(A, y, ridge, w - step) <= start:
+        if objective.at(w - step) <= start:
             return w - step
         step = step / 2
     return w
-
-
-def _objective(A: Floats, y: Floats, ridge: Floats, w: Floats) -> float:
-    f = A @ w
-    return float(np.mean(np.logaddexp(0.0, f) - y * f) + 0.5 * np.sum(ridge * w**2))

@@ -24,6 +24,7 @@ from tasks.contracts import EngineRequest, EngineResult, resolved
 from tasks.documents import from_json, to_json
 from tasks.errors import EngineError, EngineKilledError, NocturneError
 from tasks.search.child import FAILURE, RESULT, SCRATCH, SPAWNED
+from tasks.search.engine import work_seconds
 from tasks.storage import PROJECT, read_json, write_json
 
 MODULES = {
@@ -71,14 +72,14 @@ def run(
 ) -> EngineResult:
     """Answer a request in a process of its own; everything it writes lies below ``out`` (paths absolute in the result).
 
-    The process may take ``budget.seconds + grace`` seconds, then it is killed with all that it started; ``grace`` is
-    for starting, fitting leaders again and predicting, by default four minutes and half the budget. Raises EngineError
-    with the cause, or EngineKilledError where a second try may succeed.
+    The process may take ``work_seconds(request) + grace`` seconds, then it is killed with all that it started;
+    ``grace`` is for starting, fitting leaders again and predicting, by default four minutes and half the budget. Raises
+    EngineError with the cause, or EngineKilledError where a second try may succeed.
     """
     out.mkdir(parents=True, exist_ok=True)
     asked = out / "request.json"
     write_json(asked, to_json(resolved(request, str(Path.cwd()))))
-    limit = request.budget.seconds + (GRACE_SECONDS + request.budget.seconds / 2 if grace is None else grace)
+    limit = work_seconds(request) + (GRACE_SECONDS + request.budget.seconds / 2 if grace is None else grace)
     with (out / LOG).open("wb") as stream:
         process = _spawn(request, asked, out, stream.fileno())
         try:
@@ -145,7 +146,7 @@ def _finish(process: subprocess.Popen[bytes], deadline: float) -> None:
 def _report(line: bytes, request: EngineRequest, on_progress: OnProgress | None) -> None:
     try:
         document: dict[str, Any] = json.loads(line)
-        progress = EngineProgress(engine=request.engine, budget=float(request.budget.seconds), **document)
+        progress = EngineProgress(engine=request.engine, budget=work_seconds(request), **document)
     except (ValueError, TypeError):
         log.debug("%s printed %r", request.engine, line[:200])
         return

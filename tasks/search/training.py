@@ -15,6 +15,7 @@ import pandas as pd
 from tasks.contracts import EngineRequest, RefitJob
 from tasks.errors import EngineError
 from tasks.search.engine import TrainingData
+from tasks.statistics.shuffle import shuffled_labels
 from tasks.storage import read_parquet
 
 _SEARCH_LABELS = ("train", "validation", "blending")
@@ -33,9 +34,11 @@ def load(request: EngineRequest) -> TrainingData:
         symbols=features["symbol"].astype(str).to_numpy(object),
         times=features["time"].to_numpy("datetime64[ns]"),
         window=rows["window"].astype(object).fillna("").astype(str).to_numpy(object),
-        fit_gate=rows["fit_gate"].to_numpy(bool),
-        fit_all=rows["fit_all"].to_numpy(bool),
+        sessions=rows["session"].to_numpy("datetime64[ns]"),
+        weight=rows["weight"].to_numpy(np.float64),
+        fits={name: rows[name].to_numpy(bool) for name in request.rows.fits},
         target=request.rows.target,
+        weighted=request.rows.weighted,
     )
     _check_finite(data)
     return data
@@ -47,8 +50,18 @@ def for_search(data: TrainingData) -> TrainingData:
 
 
 def for_job(data: TrainingData, job: RefitJob) -> TrainingData:
-    """The data with labels on the rows alone that the job marks."""
-    return _only(data, data.fit_gate if job.rows == "fit_gate" else data.fit_all)
+    """The data with labels on the rows alone that the job marks; all labels permuted before that if it is a canary.
+
+    Raises EngineError for an unknown fit, or where there are too few dates to permute.
+    """
+    known = data.fit(job.rows)
+    if not job.shuffle:
+        return _only(data, known)
+    try:
+        permuted = shuffled_labels(data.y, data.sessions, data.symbols, job.shuffle)
+    except ValueError as error:
+        raise EngineError(str(error)) from error
+    return _only(dataclasses.replace(data, y=permuted), known)
 
 
 def _only(data: TrainingData, known: npt.NDArray[np.bool_]) -> TrainingData:
@@ -65,7 +78,7 @@ def _check_aligned(features: pd.DataFrame, rows: pd.DataFrame) -> None:
 
 
 def _check_finite(data: TrainingData) -> None:
-    used = (data.window != "") | data.fit_gate | data.fit_all
+    used = np.logical_or.reduce([data.window != "", *data.fits.values()])
     bad = used[:, None] & ~np.isfinite(data.X)
     if bad.any():
         row, column = (int(index[0]) for index in np.nonzero(bad))

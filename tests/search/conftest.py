@@ -45,10 +45,10 @@ def bars_of(seed: int, bars: int = BARS) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def label_of(target: TargetName, columns: dict[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """The next bar's volatility, return or sign; NaN at the last bar."""
+    """The next bar's volatility, return or sign (also for the barriers); NaN at the last bar."""
     source = columns["har_1"] if target == "volatility" else columns["return_1"]
     ahead = np.append(source[1:], np.nan)
-    return np.where(np.isnan(ahead), np.nan, ahead > 0) if target == "direction" else ahead
+    return ahead if target in ("volatility", "return") else np.where(np.isnan(ahead), np.nan, ahead > 0)
 
 
 def stored_problem(folder: Path, target: TargetName, symbols: int, seed: int) -> tuple[FeatureMatrix, Rows]:
@@ -60,6 +60,7 @@ def stored_problem(folder: Path, target: TargetName, symbols: int, seed: int) ->
         window[first:last] = name
     window[1130:1295] = "gate"
     number = np.arange(BARS)
+    scored = np.where(window == "gate", "fit_gate", "").astype(object)
     keys = [{"symbol": f"S{i}", "time": times, "session": times.tz_localize(None).normalize()} for i in range(symbols)]
     features = pd.concat([pd.DataFrame({**k, **p}) for k, p in zip(keys, parts, strict=True)], ignore_index=True)
     labels = pd.concat(
@@ -69,7 +70,11 @@ def stored_problem(folder: Path, target: TargetName, symbols: int, seed: int) ->
                     **k,
                     "label": label_of(target, p),
                     "label_end": times,
+                    "weight": np.where(number % 2, 1.0, 0.25),
                     "window": window,
+                    "scored_by": scored,
+                    "fit_fold_1": (number >= 60) & (number < 900),
+                    "fit_fold_2": (number >= 60) & (number < 1000),
                     "fit_gate": np.isin(window.astype(str), ("train", "validation", "blending")),
                     "fit_all": (number >= 60) & (number < BARS - 1),
                 }
@@ -83,7 +88,7 @@ def stored_problem(folder: Path, target: TargetName, symbols: int, seed: int) ->
         spec=FeatureSpec(columns=tuple(parts[0]), tick=0.01),
         lookback=60,
     )
-    classify = target == "direction"
+    classify = target in ("direction", "triple_barrier")
     rows = Rows(
         ref=write_parquet(folder / "rows.parquet", labels),
         target=Target(
@@ -96,6 +101,8 @@ def stored_problem(folder: Path, target: TargetName, symbols: int, seed: int) ->
         purged=0,
         embargo=5,
         term_start="",
+        fits=("fit_fold_1", "fit_fold_2", "fit_gate", "fit_all"),
+        weighted=target == "triple_barrier",
     )
     return matrix, rows
 

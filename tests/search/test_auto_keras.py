@@ -58,15 +58,17 @@ def made_up(target: Target) -> TrainingData:
     window = np.full(n, "", dtype=object)
     for name, (start, stop) in WINDOWS.items():
         window[start:stop] = name
+    days = (np.datetime64("2010-01-04T21:00") + np.arange(n) * np.timedelta64(1, "D")).astype("datetime64[ns]")
     return TrainingData(
         X=X,
         y=y,
         columns=COLUMNS,
         symbols=np.full(n, "XYZ", dtype=object),
-        times=(np.datetime64("2010-01-04T21:00") + np.arange(n) * np.timedelta64(1, "D")).astype("datetime64[ns]"),
+        times=days,
         window=window,
-        fit_gate=np.arange(n) < 1000,
-        fit_all=np.ones(n, dtype=bool),
+        sessions=days,
+        weight=np.where(np.arange(n) % 2, 1.0, 0.25),
+        fits={"fit_gate": np.arange(n) < 1000, "fit_all": np.ones(n, dtype=bool)},
         target=target,
     )
 
@@ -158,7 +160,7 @@ def test_a_recipe_alone_gives_the_candidate_again(regression: tuple[list[Fitted]
     marked = np.isin(np.arange(len(data.y)), SEARCHED)
     recipe = json.loads(json.dumps(to_json(found[0].recipe)))
     job = RefitJob(name="again", recipe=recipe, rows="fit_gate")
-    again = engine.refit(dataclasses.replace(data, fit_gate=marked), job, tmp_path)
+    again = engine.refit(dataclasses.replace(data, fits={"fit_gate": marked}), job, tmp_path)
     np.testing.assert_array_equal(selection(data, again)[1], selection(data, found[0])[1])
 
 
@@ -168,7 +170,7 @@ def test_the_smearing_factor_is_that_of_the_fit_on_train_rows(
 ) -> None:
     found, engine, _ = regression
     data = made_up(REGRESSION)
-    on_train = dataclasses.replace(data, fit_gate=data.window == "train")
+    on_train = dataclasses.replace(data, fits={"fit_gate": data.window == "train"})
     trial = engine.refit(on_train, RefitJob(name="trial", recipe=found[0].recipe, rows="fit_gate"), tmp_path)
     unseen = data.rows("validation", "blending")
     residuals = data.y[unseen] - load_scorer(trial.model).predict(data.X[unseen])
@@ -193,8 +195,8 @@ def test_a_refit_learns_from_the_marked_rows_alone(
 ) -> None:
     found, engine, _ = regression
     data = made_up(REGRESSION)
-    marked = dataclasses.replace(data, y=np.where(data.fit_gate, data.y, np.nan))
-    poisoned = dataclasses.replace(marked, X=np.where(data.fit_gate[:, None], data.X, data.X + 100))
+    marked = dataclasses.replace(data, y=np.where(data.fits["fit_gate"], data.y, np.nan))
+    poisoned = dataclasses.replace(marked, X=np.where(data.fits["fit_gate"][:, None], data.X, data.X + 100))
     job = RefitJob(name="gated", recipe=found[0].recipe, rows="fit_gate")
     first = engine.refit(marked, job, tmp_path / "first")
     second = engine.refit(poisoned, job, tmp_path / "second")
@@ -327,7 +329,7 @@ def request(data: TrainingData, folder: Path) -> EngineRequest:
     """The same data as files, as the flow hands it to an engine's process."""
     keys = {"symbol": data.symbols, "time": pd.DatetimeIndex(data.times, tz="UTC")}
     features = pd.DataFrame({**keys, **dict(zip(data.columns, data.X.T, strict=True))})
-    labels = {"label": data.y, "window": data.window, "fit_gate": data.fit_gate, "fit_all": data.fit_all}
+    labels = {"label": data.y, "window": data.window, "weight": data.weight, "session": data.sessions, **data.fits}
     first, last = str(data.times[0]), str(data.times[-1])
     return EngineRequest(
         engine="autokeras",

@@ -43,8 +43,9 @@ def data() -> TrainingData:
         symbols=np.full(rows, "SPX", dtype=object),
         times=bars.index.to_numpy("datetime64[ns]"),
         window=np.full(rows, "", dtype=object),
-        fit_gate=used,
-        fit_all=used,
+        sessions=bars.index.to_numpy("datetime64[ns]"),
+        weight=np.ones(rows),
+        fits={"fit_all": used},
         target=Target(name="volatility", horizon=1, kind="regression", loss="mse"),
     )
 

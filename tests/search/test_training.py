@@ -27,12 +27,12 @@ def test_a_search_keeps_labels_before_the_selection_window_alone(ask: Ask) -> No
     assert len(data.rows("train")) == 600
 
 
-@pytest.mark.parametrize("rows", ["fit_gate", "fit_all"])
+@pytest.mark.parametrize("rows", ["fit_fold_1", "fit_gate", "fit_all"])
 def test_a_job_keeps_its_labels_alone(ask: Ask, rows: str) -> None:
     everything = training.load(ask("baseline"))
-    job = RefitJob(name="a", recipe={}, rows=rows)  # type: ignore[arg-type]
+    job = RefitJob(name="a", recipe={}, rows=rows)
     data = training.for_job(everything, job)
-    assert np.array_equal(np.isfinite(data.y), getattr(everything, rows) & np.isfinite(everything.y))
+    assert np.array_equal(np.isfinite(data.y), everything.fits[rows] & np.isfinite(everything.y))
     assert len(data.job_rows(job.rows)) == np.isfinite(data.y).sum()
 
 
