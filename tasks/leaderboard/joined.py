@@ -87,7 +87,7 @@ def join(rows: pd.DataFrame, candidates: Mapping[str, Walked], target: Target) -
     chosen = rows.iloc[positions].reset_index(drop=True)
     fits = chosen["scored_by"].to_numpy(dtype=object)
     folds = sorted(set(fits), key=fold_number)
-    check_unseen(rows, positions, fits)
+    _check_folds(rows, positions, fits, folds)
     predictions: dict[str, FloatArray] = {}
     refused: dict[str, str] = {}
     for name, candidate in sorted(candidates.items()):
@@ -117,24 +117,30 @@ def fold_number(fit: object) -> int:
     return int(number)
 
 
-def check_unseen(rows: pd.DataFrame, positions: IntArray, fits: npt.NDArray[np.object_]) -> None:
-    """That every label a fit learned from had ended before the first row that it is scored on.
+def check_unseen(rows: pd.DataFrame, learned: npt.NDArray[np.bool_], scored: npt.NDArray[np.bool_], fit: str) -> None:
+    """That every label a fit learned from had ended before the first row that it is scored on; masks are (n,).
 
-    Raises DataError naming the fit, the label's end and the row; the walk would be in part a look at its own answers.
+    rows: columns ``symbol, time, label_end``. Raises DataError naming the fit, the label's end and the row: the score
+    would be in part a look at its own answers.
     """
     times, ends = (rows[name].to_numpy(dtype="datetime64[ns]") for name in ("time", "label_end"))
-    for fit in sorted(set(fits), key=fold_number):
+    first = times[scored].min()
+    late = np.flatnonzero(learned & ~(ends < first))
+    if len(late):
+        row = int(late[0])
+        raise DataError(
+            f"{fit} learns from {len(late):,} labels that end at or after its first scored row ({first}), the first of "
+            f"{rows['symbol'].iloc[row]} at {times[row]}, ending {ends[row]}: the windows are not purged"
+        )
+
+
+def _check_folds(rows: pd.DataFrame, positions: IntArray, fits: npt.NDArray[np.object_], folds: list[str]) -> None:
+    for fit in folds:
         if fit not in rows.columns:
             raise DataError(f"fold rows are scored by {fit}, and no column says what it may learn from")
-        seen = rows[fit].to_numpy(dtype=bool)
-        first = times[positions[fits == fit]].min()
-        late = np.flatnonzero(seen & ~(ends < first))
-        if len(late):
-            row = int(late[0])
-            raise DataError(
-                f"{fit} learns from {len(late):,} labels that end at or after its first scored row ({first}), the "
-                f"first of {rows['symbol'].iloc[row]} at {times[row]}, ending {ends[row]}: the windows are not purged"
-            )
+        scored = np.zeros(len(rows), dtype=bool)
+        scored[positions[fits == fit]] = True
+        check_unseen(rows, rows[fit].to_numpy(dtype=bool), scored, fit)
 
 
 def _missing(candidate: Walked, folds: list[str], rows: int) -> str:

@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.contracts import Candidate, EngineName, Target
+from tasks.contracts import Candidate, EngineName, Target, WindowName
 from tasks.errors import EngineError
-from tasks.leaderboard.joined import RESERVED
-from tasks.leaderboard.losses import FloatArray, by_date, date_codes, fault, rounded, row_losses
+from tasks.leaderboard.joined import RESERVED, check_unseen
+from tasks.leaderboard.losses import FloatArray, IntArray, by_date, date_codes, fault, rounded, row_losses
 
 SIMPLICITY: tuple[EngineName, ...] = ("baseline", "linear", "h2o", "autokeras")
 LEADING: tuple[EngineName, ...] = ("h2o", "autokeras")
+FITTED: tuple[WindowName, ...] = ("train", "validation", "blending")
 ENSEMBLE = "stackedensemble"
 log = logging.getLogger("nocturne.leaderboard")
 
@@ -66,14 +67,19 @@ def choose(
 ) -> Shortlist:
     """Score every searched candidate on the selection rows and pick those that are walked.
 
-    predictions: by candidate's name, float64 (n,), aligned with ``rows`` (columns session, label, window; n rows);
-    what is not finite outside the selection window is ignored. leaders: so many of H2O's and AutoKeras's together.
-    Raises EngineError where two candidates share a name, or where no selection rows exist.
+    predictions: by candidate's name, float64 (n,), aligned with ``rows`` (columns symbol, time, session, label,
+    label_end, window; n rows); what is not finite outside the selection window is ignored. leaders: so many of H2O's
+    and AutoKeras's together. champion_recipe_sha256: that recipe is walked, wherever it stands.
+
+    Raises EngineError where two candidates share a name, or where no selection rows exist; DataError where the search
+    may have learned from them.
     """
     _check_names(candidates)
-    place = np.flatnonzero(rows["window"].to_numpy() == "selection")
+    window = rows["window"].to_numpy()
+    place = np.flatnonzero(window == "selection")
     if not len(place):
         raise EngineError("no selection rows to score candidates on: the windows were not drawn for these rows")
+    check_unseen(rows, np.isin(window, FITTED), window == "selection", "the search")
     label = rows["label"].to_numpy(dtype=np.float64)[place]
     date = date_codes(rows["session"].to_numpy(dtype="datetime64[ns]")[place])
     refused: dict[str, str] = {}
@@ -125,7 +131,7 @@ def _check_names(candidates: Sequence[Candidate]) -> None:
         raise EngineError(f"candidates share a name: {', '.join(twice[:5])}; every candidate needs one of its own")
 
 
-def _refusal(name: str, prediction: FloatArray | None, rows: int, place: Any, target: Target) -> str:
+def _refusal(name: str, prediction: FloatArray | None, rows: int, place: IntArray, target: Target) -> str:
     if name in RESERVED:
         return f"the name {name} is reserved: {', '.join(sorted(RESERVED))} are"
     if prediction is None:

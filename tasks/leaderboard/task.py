@@ -40,7 +40,8 @@ CODE = (
     "tasks/evaluation.py",
     "tasks/storage.py",
 )
-ROWS = ["symbol", "time", "session", "label", "label_end", "weight", "window", "scored_by"]
+SEARCHED = ["symbol", "time", "session", "label", "label_end", "window"]
+ROWS = [*SEARCHED, "weight", "scored_by"]
 BOARD, PREDICTIONS = "leaderboard.json", "predictions.parquet"
 log = logging.getLogger("nocturne.leaderboard")
 
@@ -55,7 +56,7 @@ def shortlist(
     left a candidate, naming each engine's failure.
     """
     candidates = _candidates(results)
-    frame = read_parquet(rows.ref, ["session", "label", "window"])
+    frame = read_parquet(rows.ref, SEARCHED)
     return choose(
         candidates,
         {candidate.name: _predictions(candidate) for candidate in candidates},

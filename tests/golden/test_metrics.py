@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
+from tasks.contracts import TargetName
 from tasks.leaderboard import metrics
-from tasks.leaderboard.metrics import METRICS, FloatArray, Scored, ranking_metric, smearing_factor
+from tasks.leaderboard.losses import FloatArray, row_losses
+from tasks.leaderboard.metrics import METRICS, Panel, Scored, ranking_metric
+from tasks.leaderboard.smearing import smearing_factor
 
 
 def scored(label: FloatArray, prediction: FloatArray, smearing: float = math.nan) -> Scored:
@@ -88,21 +92,110 @@ def test_smearing_leaves_out_rows_without_a_prediction() -> None:
     assert math.isinf(smearing_factor(np.array([1.0]), np.array([-1e6])))
 
 
-def test_rank_correlation_agrees_with_scipy_ties_included(regression: Scored) -> None:
+def test_correlation_in_time_agrees_with_scipy_ties_included(regression: Scored) -> None:
     y, f = regression.label, np.round(regression.prediction, 1)
     expected = stats.spearmanr(y, f).statistic
-    assert metrics.rank_correlation(scored(y, f)) == pytest.approx(expected, rel=1e-12)
-    assert math.isnan(metrics.rank_correlation(scored(y, np.zeros(len(y)))))
+    assert metrics.time_correlation(scored(y, f)) == pytest.approx(expected, rel=1e-12)
+    assert math.isnan(metrics.time_correlation(scored(y, np.zeros(len(y)))))
 
 
-def test_rank_correlation_of_a_panel_is_the_mean_over_dates_with_enough_names() -> None:
+@pytest.fixture
+def panel() -> Scored:
+    """Four dates of 30, 30, 30 and 19 names in mixed order."""
     rng = np.random.default_rng(9)
-    date = np.concatenate([np.repeat([0, 1, 2], 25), np.repeat(3, 19)])
+    date = np.repeat([0, 1, 2, 3], [30, 30, 30, 19])
+    symbol = np.concatenate([np.arange(30)] * 3 + [np.arange(19)])
     order = rng.permutation(len(date))
-    label, prediction = rng.normal(size=len(date)), rng.normal(size=len(date))
-    expected = np.mean([stats.spearmanr(label[date == d], prediction[date == d]).statistic for d in range(3)])
-    rows = Scored(label=label[order], prediction=prediction[order], date=date[order])
-    assert metrics.rank_correlation(rows) == pytest.approx(expected, rel=1e-12)
+    label = rng.normal(size=len(date))
+    prediction = 0.3 * label + rng.normal(size=len(date))
+    codes = Panel(symbol=symbol[order], bar=date[order])
+    return Scored(label=label[order], prediction=np.round(prediction[order], 1), date=date[order], panel=codes)
+
+
+def by_date(rows: Scored, of: Any, dates: int = 3) -> list[float]:
+    assert rows.panel is not None
+    return [float(of(rows.prediction[rows.panel.bar == d], rows.label[rows.panel.bar == d])) for d in range(dates)]
+
+
+def test_information_coefficients_are_means_over_dates_with_enough_names(panel: Scored) -> None:
+    pearson = by_date(panel, lambda f, y: stats.pearsonr(f, y).statistic)
+    spearman = by_date(panel, lambda f, y: stats.spearmanr(f, y).statistic)
+    assert metrics.pearson_ic(panel) == pytest.approx(np.mean(pearson), rel=1e-12)
+    assert metrics.rank_ic(panel) == pytest.approx(np.mean(spearman), rel=1e-12)
+    assert metrics.rank_icir(panel) == pytest.approx(np.mean(spearman) / np.std(spearman, ddof=1), rel=1e-12)
+
+
+def test_the_decile_spread_is_the_top_tenths_mean_less_the_bottoms(panel: Scored) -> None:
+    distinct = Scored(
+        label=panel.label,
+        prediction=panel.prediction + 1e-6 * np.arange(len(panel.label)),
+        date=panel.date,
+        panel=panel.panel,
+    )
+
+    def spread(f: FloatArray, y: FloatArray) -> float:
+        ordered = y[np.argsort(f)]
+        return float(ordered[-3:].mean() - ordered[:3].mean())
+
+    assert metrics.decile_spread(distinct) == pytest.approx(np.mean(by_date(distinct, spread)), rel=1e-12)
+
+
+def test_turnover_is_one_less_the_rank_correlation_with_the_next_date(panel: Scored) -> None:
+    assert panel.panel is not None
+    tables = []
+    for d in range(3):
+        at = panel.panel.bar == d
+        tables.append(panel.prediction[at][np.argsort(panel.panel.symbol[at])])
+    expected = [1 - stats.spearmanr(tables[d], tables[d + 1]).statistic for d in range(2)]
+    assert metrics.turnover(panel) == pytest.approx(np.mean(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("target", ["return", "direction", "triple_barrier"])
+def test_one_symbol_has_no_cross_section_and_a_panel_no_correlation_in_time(target: TargetName, panel: Scored) -> None:
+    across = {"ic", "rank_ic", "icir", "decile_spread", "turnover"}
+    alone = Scored(label=panel.label, prediction=panel.prediction, date=panel.date)
+    for metric in METRICS[target]:
+        if metric.name in across:
+            assert math.isnan(metric.compute(alone))
+            assert math.isfinite(metric.compute(panel))
+    assert math.isfinite(metrics.time_correlation(alone))
+    assert math.isnan(metrics.time_correlation(panel))
+
+
+def test_bars_of_one_day_are_no_cross_section() -> None:
+    """78 five-minute bars of one symbol share a date; they are not 78 names."""
+    rng = np.random.default_rng(1)
+    rows = Scored(label=rng.normal(size=780), prediction=rng.normal(size=780), date=np.repeat(np.arange(10), 78))
+    assert math.isnan(metrics.rank_ic(rows))
+
+
+def test_every_date_weighs_the_same_whatever_its_names() -> None:
+    rows = Scored(
+        label=np.array([0.0, 0.0, 0.0, 1.0]), prediction=np.array([3.0, 0.0, 0.0, 0.5]), date=np.array([0, 0, 0, 1])
+    )
+    assert metrics.mse(rows) == pytest.approx((3.0 + 0.25) / 2)
+    assert metrics.mae(rows) == pytest.approx((1.0 + 0.5) / 2)
+    assert metrics.hit_rate(rows) == pytest.approx((2 / 3 + 1) / 2)
+    assert metrics.base_rate(rows) == pytest.approx(0.5)
+    assert metrics.r2(rows) == pytest.approx(1 - 1.625 / 0.25)
+
+
+def test_metrics_of_a_panel_agree_with_weighted_scikit_learn(panel: Scored) -> None:
+    weight = 1.0 / np.bincount(panel.date)[panel.date]
+    y, f = panel.label, panel.prediction
+    assert metrics.mse(panel) == pytest.approx(sk.mean_squared_error(y, f, sample_weight=weight), rel=1e-12)
+    assert metrics.r2(panel) == pytest.approx(sk.r2_score(y, f, sample_weight=weight), rel=1e-12)
+    up, p = (y > 0).astype(float), 1 / (1 + np.exp(-f))
+    likely = Scored(label=up, prediction=p, date=panel.date)
+    assert metrics.log_loss(likely) == pytest.approx(sk.log_loss(up, p, sample_weight=weight), rel=1e-12)
+    assert metrics.accuracy(likely) == pytest.approx(sk.accuracy_score(up, p > 0.5, sample_weight=weight), rel=1e-12)
+
+
+def test_the_loss_of_a_row_is_what_is_averaged() -> None:
+    label, p = np.array([1.0, 0.0]), np.array([0.8, 0.4])
+    np.testing.assert_allclose(row_losses("log_loss", label, p), [-math.log(0.8), -math.log(0.6)])
+    np.testing.assert_allclose(row_losses("mse", label, p), [0.04, 0.16])
+    assert math.isnan(row_losses("mse", label, np.array([np.nan, 0.0]))[0])
 
 
 def test_hit_rate_calls_zero_not_up() -> None:
@@ -146,7 +239,7 @@ def test_every_metric_says_how_to_read_it_and_the_first_is_a_loss() -> None:
         assert len({metric.name for metric in found}) == len(found)
         assert all(metric.unit and metric.source for metric in found)
         assert ranking_metric(target).direction == "minimize"
-    assert [ranking_metric(target).name for target in METRICS] == ["mse", "mse", "log_loss"]
+    assert [ranking_metric(target).name for target in METRICS] == ["mse", "mse", "log_loss", "log_loss"]
 
 
 @pytest.mark.parametrize("target", ["volatility", "return"])
@@ -155,6 +248,6 @@ def test_a_better_forecast_is_better_in_the_declared_direction(target: str) -> N
     label = rng.normal(0, 1, 2000)
     good, bad = (scored(label, label * w + rng.normal(0, s, 2000), 1.0) for w, s in ((0.9, 0.1), (0.3, 0.9)))
     for metric in METRICS[target]:  # type: ignore[index]
-        if metric.name != "base_rate":
+        if math.isfinite(metric.compute(good)) and metric.name != "base_rate":
             gain = metric.compute(good) - metric.compute(bad)
             assert gain > 0 if metric.direction == "maximize" else gain < 0, metric.name
