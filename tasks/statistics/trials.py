@@ -37,7 +37,9 @@ def clusters(series: FloatArray) -> IntArray:
     """Cluster of each column, (k,), numbered from 0 in order of first appearance; see ``independent_trials``."""
     if np.isinf(series).any():
         raise ValueError("an infinite value among the trials' series: leave out the candidate that diverged")
-    distinct, place = np.unique(series, axis=1, return_inverse=True)  # NaN equals NaN here
+    # Two NaN are never equal to np.unique; infinities are free to stand for them.
+    distinct, place = np.unique(np.where(np.isnan(series), np.inf, series), axis=1, return_inverse=True)
+    distinct[np.isinf(distinct)] = np.nan
     if distinct.shape[1] < 2:
         return np.zeros(series.shape[1], dtype=np.int64)
     distance = np.sqrt(np.maximum(0.5 * (1.0 - correlations(distinct)), 0.0))
