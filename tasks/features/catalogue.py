@@ -21,7 +21,7 @@ from . import (
     volatility_terms,
     volume,
 )
-from .feature import Feature
+from .feature import MAX_LOOKBACK, Feature
 
 GROUPS = (
     volatility_terms,
@@ -93,18 +93,20 @@ def feature(name: str) -> Feature:
         raise ConfigurationError(f"no feature column is called {name!r}; nocturne features lists them") from None
 
 
-def select(has_volume: bool, true_opens: bool) -> tuple[str, ...]:
-    """The columns that have a meaning for a source, in the catalogue's order."""
-    left = left_out(has_volume, true_opens)
+def select(has_volume: bool, true_opens: bool, max_lookback: int = MAX_LOOKBACK) -> tuple[str, ...]:
+    """The columns that have a meaning for a source and need no more bars than that, in the catalogue's order."""
+    left = left_out(has_volume, true_opens, max_lookback)
     return tuple(name for name in CATALOGUE if name not in left)
 
 
-def left_out(has_volume: bool, true_opens: bool) -> dict[str, str]:
-    """The columns that have no meaning for a source, each with the reason."""
+def left_out(has_volume: bool, true_opens: bool, max_lookback: int = MAX_LOOKBACK) -> dict[str, str]:
+    """The columns that have no meaning for a source or need more bars than wanted, each with the reason."""
     reasons: dict[str, str] = {}
     for name, entry in CATALOGUE.items():
         if entry.needs_volume and not has_volume:
             reasons[name] = "the source has no volume"
         elif entry.needs_true_open and not true_opens:
             reasons[name] = "the source's opens repeat the previous close"
+        elif entry.lookback > max_lookback:
+            reasons[name] = f"needs {entry.lookback} bars, max_lookback is {max_lookback}"
     return reasons

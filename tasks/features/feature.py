@@ -52,6 +52,11 @@ class Feature:
         """Whether the column has a meaning only where opens are traded prices and not the previous close again."""
         return "open" in self.inputs
 
+    @property
+    def of_date(self) -> bool:
+        """Whether the column is made from dates alone: as good as equal for all symbols, it has no cross-section."""
+        return self.inputs == ("session",)
+
 
 @functools.cache
 def recursive(alpha: float, stages: int = 1) -> int:

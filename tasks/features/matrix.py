@@ -3,7 +3,8 @@
 Travels inside promoted models: relative imports, standard library and NumPy only. What is computed here for training
 is what a promoted model computes for serving, from a tail of bars, with the same code.
 
-What this does not do: fit anything. No column knows a statistic of other rows than its own lookback.
+What this does not do: fit anything. No column knows a statistic of other rows than its own lookback and, where the
+spec asks for a cross-section, of the other symbols' rows of its date.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import numpy.typing as npt
 
 from ..contracts import FeatureSpec
 from .catalogue import feature, lookback
+from .cross_section import section_keys, standardise
 from .dates import bar_dates
 from .series import BASE, Array, Series
 
 if TYPE_CHECKING:  # frames are only read; who passes one has imported pandas
     import pandas as pd
 
-__all__ = ["arrays", "batches", "compute", "fill_batch", "lookback", "panel", "symbol_edges"]
+__all__ = ["arrays", "batches", "compute", "fill_batch", "lookback", "panel", "stacked", "symbol_edges"]
 
 Bars = Mapping[str, npt.NDArray[Any]]
 BATCH_ROWS = 12_000
@@ -48,13 +50,23 @@ def panel(frame: pd.DataFrame, spec: FeatureSpec) -> Array:
     """The spec's columns for canonical bars of many symbols: float64 (rows, columns), aligned with the rows.
 
     ``frame`` has symbol, time, session, open, high, low, close, volume and is sorted by (symbol, time); one symbol's
-    rows are consecutive. The result is column-major, so that a column is contiguous. One thread, one process: what a
-    promoted model calls; ``parallel.panel`` gives the same from several.
+    rows are consecutive. The result is column-major, so that a column is contiguous. One thread, one process;
+    ``parallel.panel`` gives the same from several.
     """
-    bars = arrays(frame, spec.bar)
-    out = np.empty((len(spec.columns), len(frame)), dtype=np.float64).T
-    for edges in batches(symbol_edges(frame["symbol"].to_numpy())):
-        fill_batch(out[edges[0] : edges[-1]], bars, edges, spec)
+    out = stacked(arrays(frame, spec.bar), symbol_edges(frame["symbol"].to_numpy()), spec)
+    standardise(out, spec.columns, section_keys(frame, spec.bar), spec.cross_section)
+    return out
+
+
+def stacked(bars: Bars, edges: Sequence[int], spec: FeatureSpec) -> Array:
+    """The spec's columns for symbols whose bars lie one after the other, before any cross-section.
+
+    bars: as for ``compute``, of all symbols; edges: the first row of each symbol, and the number of rows. Returns
+    float64 (rows, columns), column-major.
+    """
+    out = np.empty((len(spec.columns), edges[-1]), dtype=np.float64).T
+    for batch in batches(edges):
+        fill_batch(out[batch[0] : batch[-1]], bars, batch, spec)
     return out
 
 

@@ -28,6 +28,7 @@ import numpy as np
 
 from ..contracts import FeatureSpec
 from . import matrix
+from .cross_section import section_keys, standardise
 from .series import Array
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def panel(frame: pd.DataFrame, spec: FeatureSpec, workers: int) -> Array:
         for worker in crew:
             running.callback(worker.stop)
         _work(block, out, crew)
+    standardise(out, spec.columns, section_keys(frame, spec.bar), spec.cross_section, workers)
     return out
 
 

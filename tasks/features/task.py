@@ -7,13 +7,17 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.contracts import FeatureMatrix, FeatureSpec, Snapshot, resolved
 from tasks.documents import from_json, to_json
+from tasks.errors import ConfigurationError
 from tasks.features import catalogue, parallel
+from tasks.features.cross_section import LEAST_NAMES, section_keys
+from tasks.features.series import Array
 from tasks.problem import Problem
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
@@ -21,6 +25,8 @@ CODE = ("tasks/features", "tasks/contracts.py", "tasks/documents.py", "tasks/err
 KEYS = ("symbol", "time", "session")
 RESULT = "feature_matrix.json"
 MATRIX = "matrix.parquet"
+LAST_DATES = 5
+"""A name that has no bar on the very last date may be halted for a day; after a week it is gone."""
 log = logging.getLogger("nocturne.features")
 
 
@@ -29,11 +35,12 @@ def build_features(problem: Problem, snapshot: Snapshot) -> FeatureMatrix:
     """The feature matrix of a snapshot, computed once for the same bars, columns, tick and code."""
     spec = specification(problem, snapshot)
     store = StageStore()
-    key = store.key("features", {"snapshot": snapshot.sha256, "spec": to_json(spec)}, CODE)
+    inputs = {"snapshot": snapshot.sha256, "spec": to_json(spec), "max_lookback": problem.max_lookback}
+    key = store.key("features", inputs, CODE)
     folder = store.get("features", key)
     if folder is None:
         with store.put("features", key) as staging:
-            _write(staging, snapshot, spec)
+            _write(staging, problem, snapshot, spec)
         folder = store.folder("features", key)
     else:
         log.info("features: %d columns reused", len(spec.columns))
@@ -41,9 +48,20 @@ def build_features(problem: Problem, snapshot: Snapshot) -> FeatureMatrix:
 
 
 def specification(problem: Problem, snapshot: Snapshot) -> FeatureSpec:
-    """The columns that have a meaning for the snapshot's source, at the problem's tick."""
-    columns = catalogue.select(snapshot.has_volume, snapshot.true_opens)
-    return FeatureSpec(columns=columns, tick=problem.tick, bar=problem.bar)
+    """The columns that have a meaning for the snapshot's source and the problem's bounds, and how they are scaled.
+
+    Raises ConfigurationError where a cross-section is asked of fewer than 20 symbols.
+    """
+    columns = catalogue.select(snapshot.has_volume, snapshot.true_opens, problem.max_lookback)
+    spec = FeatureSpec(columns=columns, tick=problem.tick, bar=problem.bar)
+    if problem.cross_section == "none":
+        return spec
+    if len(snapshot.symbols) < LEAST_NAMES:
+        raise ConfigurationError(
+            f"cross_section '{problem.cross_section}' compares at least {LEAST_NAMES} symbols on each date, the bars "
+            f"have {len(snapshot.symbols)}: give more symbols, or set cross_section to 'none'"
+        )
+    return dataclasses.replace(spec, cross_section=problem.cross_section, universe=snapshot.symbols)
 
 
 def load(folder: Path) -> FeatureMatrix:
@@ -52,7 +70,7 @@ def load(folder: Path) -> FeatureMatrix:
     return found
 
 
-def _write(folder: Path, snapshot: Snapshot, spec: FeatureSpec) -> None:
+def _write(folder: Path, problem: Problem, snapshot: Snapshot, spec: FeatureSpec) -> None:
     bars = read_parquet(snapshot.bars)
     values = parallel.panel(bars, spec, workers=os.cpu_count() or 1)
     frame = pd.DataFrame(values, columns=list(spec.columns), copy=False)
@@ -61,9 +79,22 @@ def _write(folder: Path, snapshot: Snapshot, spec: FeatureSpec) -> None:
     ref = write_parquet(folder / MATRIX, frame)
     result = FeatureMatrix(
         ref=dataclasses.replace(ref, path=MATRIX),
-        spec=spec,
+        spec=dataclasses.replace(spec, universe=_still_there(bars, values, spec)),
         lookback=catalogue.lookback(spec.columns),
-        left_out=catalogue.left_out(snapshot.has_volume, snapshot.true_opens),
+        left_out=catalogue.left_out(snapshot.has_volume, snapshot.true_opens, problem.max_lookback),
     )
     write_json(folder / RESULT, to_json(result))
     log.info("features: %d rows, %d columns", len(frame), len(spec.columns))
+
+
+def _still_there(bars: pd.DataFrame, values: Array, spec: FeatureSpec) -> tuple[str, ...]:
+    """Of a panel's universe, the symbols that have every feature on one of the last dates.
+
+    A model can be asked of these; those that vanished meanwhile, or came too lately, it would wait for in vain.
+    """
+    if not spec.universe:
+        return ()
+    keys = section_keys(bars, spec.bar)
+    late = np.flatnonzero(keys >= np.unique(keys)[-LAST_DATES:][0])
+    there = bars["symbol"].to_numpy()[late[np.isfinite(values[late]).all(axis=1)]]
+    return tuple(sorted(set(there)))
