@@ -22,7 +22,8 @@ class Backtest:
     ``costs`` what trading and borrowing took. ``sharpe`` is of returns over cash, annualised; ``deflated_sharpe`` the
     probability that the true one is positive after counting the trials; ``max_drawdown`` is a positive share;
     ``break_even_bps`` is the cost of a traded unit, in basis points, at which the excess return is nil; ``alpha`` and
-    ``beta`` are against buy-and-hold; ``capacity`` is the capital at which impact alone takes the excess return.
+    ``beta`` are against buy-and-hold, ``alpha_t`` its Newey-West t statistic; ``capacity`` is the capital at which
+    impact takes the excess return that the other costs leave.
     NaN stands where a figure is not defined. ``illustrative`` says why the result could not have been had, if so.
     ``equity``: Parquet with ``session, net, gross, hold``, growth of one.
     """
@@ -41,10 +42,32 @@ class Backtest:
     break_even_bps: float
     alpha: float
     beta: float
+    alpha_t: float = float("nan")
     deflated_sharpe: float = float("nan")
     capacity: float = float("nan")
     illustrative: str = ""
     equity: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZiplineCheck:
+    """A candidate's positions traded again by Zipline: whole shares, commission and spread, no impact and no borrow.
+
+    ``equity_difference`` is the largest relative difference between Zipline's equity and the evaluator's in the same
+    mode, and ``unmatched`` the trades that only one of them made: both are nil but for rounding, or the evaluator is
+    wrong. ``annual_return`` is Zipline's, ``economic_return`` the economic evaluator's on the same sessions, all costs
+    in. ``error`` says why there is no comparison; the figures are NaN then.
+    """
+
+    candidate: str
+    sessions: int = 0
+    trades: int = 0
+    unmatched: int = 0
+    equity_difference: float = float("nan")
+    annual_return: float = float("nan")
+    economic_return: float = float("nan")
+    seconds: float = float("nan")
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

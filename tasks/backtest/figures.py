@@ -79,6 +79,7 @@ def backtest(about: About, run: Run, hold: Run) -> Backtest:
         break_even_bps=break_even(run) / BASIS_POINT,
         alpha=risk.alpha(excess, benchmark, run.periods),
         beta=risk.beta(excess, benchmark),
+        alpha_t=risk.alpha_t(excess, benchmark),
         capacity=capacity(run, about.capital),
         illustrative=about.illustrative,
     )
