@@ -95,7 +95,10 @@ def alpha_t(returns: FloatArray, benchmark: FloatArray) -> float:
         return NAN
     bread = np.linalg.inv(X.T @ X)
     coefficients = bread @ X.T @ y
-    scores = X * (y - X @ coefficients)[:, None]
+    residual = y - X @ coefficients
+    if residual @ residual <= 1e-20 * (y @ y):
+        return NAN  # the benchmark itself: nothing but rounding is left
+    scores = X * residual[:, None]
     lags = int(4 * (n / 100) ** (2 / 9))
     meat = scores.T @ scores
     for lag in range(1, min(lags, n - 1) + 1):

@@ -44,7 +44,6 @@ class OpenFill(EquitySlippageModel):  # type: ignore[misc]
 def main(folder: Path) -> None:
     """Run the job in ``folder`` and leave ``equity.parquet`` and ``trades.parquet`` there."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    signal.alarm(int(job["seconds"]) + 1)
     bars = pd.read_parquet(folder / "bars.parquet")
     weights = pd.read_parquet(folder / "weights.parquet").set_index("session")
     _register(bars, pd.read_parquet(folder / "events.parquet"))
@@ -151,4 +150,5 @@ def _save(folder: Path, told: pd.DataFrame, seconds: float) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # other libraries' deprecations would drown an error's words
+    signal.alarm(int(sys.argv[2]))
     main(Path(sys.argv[1]))

@@ -6,9 +6,6 @@ The parent imports nothing of Zipline. Bars become a bundle in a temporary ``ZIP
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tasks.backtest.child import run_child
 from tasks.backtest.costs import BASIS_POINT, Costs
 from tasks.backtest.market import FloatArray, Market
 from tasks.backtest.zipline_mode import Outcome, Place, orders
-from tasks.errors import EngineError
-from tasks.storage import PROJECT
 
 SECONDS = 240.0
 LARGEST_VOLUME = 2**32 - 1
@@ -48,9 +44,9 @@ def run_zipline(
     """
     with tempfile.TemporaryDirectory(prefix="nocturne-zipline-") as name:
         folder = Path(name)
-        _describe(folder, costs, seconds)
+        _describe(folder, costs)
         _write(folder, market, weights, pay or {})
-        _start(folder, seconds)
+        run_child("tasks.backtest.zipline_child", folder, seconds, {"ZIPLINE_ROOT": str(folder / "root")})
         equity = pd.read_parquet(folder / "equity.parquet")["value"].to_numpy(float)
         trades = pd.read_parquet(folder / "trades.parquet")
         took = float(json.loads((folder / "done.json").read_text(encoding="utf-8"))["seconds"])
@@ -69,12 +65,11 @@ def compare(one: Outcome, other: Outcome) -> Comparison:
     return Comparison(equity=float(distance), trades=len(right), unmatched=int(apart.sum()))
 
 
-def _describe(folder: Path, costs: Costs, seconds: float) -> None:
+def _describe(folder: Path, costs: Costs) -> None:
     job = {
         "capital": costs.capital,
         "commission": costs.commission * BASIS_POINT,
         "half_spread": costs.spread / 2.0 * BASIS_POINT,
-        "seconds": seconds,
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
 
@@ -116,17 +111,3 @@ def _events(market: Market, sessions: pd.DatetimeIndex, pay: Mapping[Place, int]
         paid = sessions[due] if due < len(sessions) else far
         rows.append((market.symbols[column], sessions[bar], dividends[bar, column], splits[bar, column], paid))
     return pd.DataFrame(rows, columns=names)
-
-
-def _start(folder: Path, seconds: float) -> None:
-    environment = {**os.environ, "ZIPLINE_ROOT": str(folder / "root"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tasks.backtest.zipline_child", str(folder)]
-    try:
-        done = subprocess.run(
-            command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"Zipline took longer than {seconds:.0f} s and was ended") from error
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise EngineError(f"Zipline ended with {done.returncode}: {' | '.join(said[-3:]) or 'no word'}")
