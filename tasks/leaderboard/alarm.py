@@ -10,7 +10,7 @@ return        R²                a forecast of zero             1 %             
 up or not up  R² (Brier)        the rows' own share of ups     1 %                     h / 5 times, at most 25 %
 all of these  rank correlation  zero                           0.10                    √(h / 5) times, at most 0.5
               hit rate          the commoner side's share      5 points                √(h / 5) times, at most 25
-volatility    skill             the best baseline              25 %                    the same
+volatility    skill             the best baseline              15 %                    the same
               R²                each symbol's own mean         90 %                    the same
 backtests     Sharpe, net       zero                           3 a year                the same
 ```
@@ -18,6 +18,10 @@ backtests     Sharpe, net       zero                           3 a year         
 Beyond five bars the limits follow what a persistent predictor would earn: its R² grows at most in proportion to the
 horizon (Campbell, Lo and MacKinlay 1997, section 7.2), a correlation and a hit rate with the root of that. Published
 figures stay far inside: an R² of 0.4 % a month (Gu, Kelly and Xiu 2020), an IC of 0.02 to 0.06.
+
+Volatility can be forecast, so its limits were measured: on the S&P 500 and the NASDAQ 1999-2018, over stretches of half
+a year to two years and 1, 5 and 22 bars ahead, no bound of an honest skill passed 3 % and none of an R² 70 %, while a
+label that is one bar early has an R² or a skill near 100 %.
 
 Baselines are looked at too: what leaks into the bars lifts them with all others, and skill over them shows nothing.
 """
@@ -37,7 +41,7 @@ SHORT = 5
 STATED: dict[Name, float] = {"r2": 0.01, "ic": 0.10, "hit_rate": 0.05}
 GROWTH: dict[Name, float] = {"r2": 1.0, "ic": 0.5, "hit_rate": 0.5}
 MOST: dict[Name, float] = {"r2": 0.25, "ic": 0.5, "hit_rate": 0.25}
-VOLATILITY: dict[Name, float] = {"skill": 0.25, "r2": 0.90}
+VOLATILITY: dict[Name, float] = {"skill": 0.15, "r2": 0.90}
 SHARPE = 3.0
 
 YEAR = 252

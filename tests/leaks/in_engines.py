@@ -197,7 +197,9 @@ def _contracts(returns: Night) -> Night:
     take = np.tile(used, SLOTS)
     slot = np.repeat(np.arange(SLOTS), len(used))
     label = np.concatenate([np.roll(data.y[used], 131 * s) for s in range(SLOTS)])
-    symbols = np.array([f"S{s:02}-{place // LIFE:03}" for s in range(SLOTS) for place in range(len(used))], dtype=object)
+    symbols = np.array(
+        [f"S{s:02}-{place // LIFE:03}" for s in range(SLOTS) for place in range(len(used))], dtype=object
+    )
     whole = frame.iloc[take].reset_index(drop=True).assign(symbol=symbols, label=label)
     panel = dataclasses.replace(
         data,
