@@ -41,12 +41,15 @@ def write_bundle(folder: Path, night: Night, candidate: Candidate, facts: dict[s
 
 
 def entry_evidence(entry: Entry) -> dict[str, Any]:
-    """What was measured about an entry, as JSON: its score, the gate's figures, the distance between its two fits."""
+    """What was measured about an entry, as JSON: score, backtests, the gate's figures, its two fits' distance."""
     evidence: dict[str, Any] = {"decision": to_json(entry.decision), "gate_metrics": dict(entry.gate_metrics)}
     if entry.score is not None:
-        evidence["selection"] = to_json(entry.score)
+        evidence["walk_forward"] = to_json(entry.score)
     if entry.evidence is not None:
         evidence["gate"] = to_json(entry.evidence)
+    if entry.backtests:
+        # The equity curve is a file of this machine's: the figures travel without it.
+        evidence["backtests"] = [to_json(dataclasses.replace(found, equity=None)) for found in entry.backtests]
     if math.isfinite(entry.distance):
         evidence["distance_from_gated_fit"] = entry.distance
     finite: dict[str, Any] = without_nan(evidence)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 
-from tasks.evaluation import Decision, GateComparison
+from tasks.evaluation import Backtest, Decision, Evidence, GateComparison
+from tasks.registry import reasons
 from tasks.registry.bundle import entry_evidence, recipe_digest
 from tasks.registry.records import Entry, Night
 from tasks.storage import lock_digest, sha256_json
@@ -22,7 +23,7 @@ def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
     """Tags of a registered version: identity, decision, evidence, and what degraded the night."""
     evidence = entry.evidence
     tags = {
-        "candidate": entry.gated.name,
+        "candidate": entry.name,
         "engine": entry.gated.engine,
         "target": f"{night.rows.target.name}, {night.rows.target.horizon} ahead",
         "recipe_sha256": recipe_digest(entry.gated),
@@ -44,24 +45,44 @@ def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
         "owner": night.problem.owner,
         "degraded": json.dumps([*(evidence.partial if evidence else ()), *(evidence.alarms if evidence else ())]),
         "notes": json.dumps([*night.notes, *entry.notes, *entry.shipped.notes]),
+        **(_gate_tags(evidence) if evidence else {}),
     }
+    if math.isfinite(entry.smearing):
+        tags["smearing"] = repr(entry.smearing)
     if math.isfinite(entry.distance):
         tags["distance_from_gated_fit"] = repr(entry.distance)
     tags |= {f"gate.{name}": repr(value) for name, value in entry.gate_metrics}
     return {name: value for name, value in tags.items() if value}
 
 
+def _gate_tags(evidence: Evidence) -> dict[str, str]:
+    """Which read of the gate the decision rests on, what was waived, and the licence to refresh."""
+    licence = evidence.licence
+    return {
+        "gate_term": evidence.term,
+        "gate_read": str(evidence.read),
+        "gate_level": repr(evidence.level) if evidence.read else "",
+        "gate_not_read": evidence.not_read[:4000],
+        "gate_effective": f"{evidence.effective:.1f}" if evidence.effective else "",
+        "licence": "" if licence is None else ("granted" if licence.granted else "refused"),
+        "licence_upper": "" if licence is None or math.isnan(licence.upper) else repr(licence.upper),
+        "alarms": json.dumps(evidence.alarms) if evidence.alarms else "",
+        "waivers": json.dumps(evidence.waivers) if evidence.waivers else "",
+    }
+
+
 def description(night: Night, entry: Entry) -> str:
     """The registry entry's page, in markdown."""
     target, snapshot = night.rows.target, night.snapshot
     parts = [
-        f"# {night.problem.name}: {entry.gated.name}",
+        f"# {night.problem.name}: {entry.name}",
         f"Predicts {target.name} over the next {target.horizon} bar(s) of {snapshot.bar} from raw bars "
         f"({_symbols(snapshot.symbols)}, {snapshot.first[:10]} to {snapshot.last[:10]}). Engine: {entry.gated.engine}."
         + (f" Owner: {night.problem.owner}." if night.problem.owner else ""),
         _decision(entry.decision, outcome(entry)),
         _fits(entry),
-        _comparisons(entry.evidence.comparisons if entry.evidence else ()),
+        *(_evidence(entry.evidence) if entry.evidence else ()),
+        _backtests(entry.backtests),
         _list("Degraded", [*(entry.evidence.partial if entry.evidence else ()), *night.notes, *entry.notes]),
         "```python\nimport mlflow\n\n"
         f'model = mlflow.pyfunc.load_model("models:/{night.problem.name}@champion")\n'
@@ -84,16 +105,51 @@ def _fits(entry: Entry) -> str:
     )
 
 
-def _comparisons(comparisons: tuple[GateComparison, ...]) -> str:
-    if not comparisons:
+def _evidence(evidence: Evidence) -> tuple[str, ...]:
+    licence = "" if evidence.licence is None else f"## Refresh\n\n{reasons.licence(evidence.licence)}"
+    return (
+        _comparisons(evidence),
+        licence,
+        _list("Alarms", list(evidence.alarms)),
+        _list("Waived", list(evidence.waivers)),
+    )
+
+
+def _comparisons(evidence: Evidence) -> str:
+    if not evidence.comparisons:
         return ""
-    head = "| rival | role | rival's loss | challenger's loss | p (one-sided) | dates |\n|---|---|---|---|---|---|"
+    lead = f"Read {evidence.read} of the gate in the term from {evidence.term}, each test at {evidence.level:.3g}."
+    head = (
+        "| rival | role | rival's loss | challenger's loss | p (one-sided) | dates | Clark-West p | HLN p | QLIKE p |"
+        "\n|---|---|---|---|---|---|---|---|---|"
+    )
+    return "\n".join(["## Gate window", "", lead, "", head, *map(_comparison, evidence.comparisons)])
+
+
+def _comparison(item: GateComparison) -> str:
+    figures = [item.p_value, item.clark_west_p, item.hln_p, item.qlike_worse_p]
+    p, clark_west, hln, qlike = ("" if math.isnan(value) else f"{value:.3g}" for value in figures)
+    return (
+        f"| {item.rival} | {item.role} | {item.rival_loss:.6g} | {item.challenger_loss:.6g} | {p} | {item.dates} "
+        f"| {clark_west} | {hln} | {qlike} |"
+    )
+
+
+def _backtests(found: tuple[Backtest, ...]) -> str:
+    if not found:
+        return ""
+    head = (
+        "| rows | rule | annual return over cash | Sharpe | deflated Sharpe | maximum drawdown | turnover |"
+        "\n|---|---|---|---|---|---|---|"
+    )
     rows = [
-        f"| {item.rival} | {item.role} | {item.rival_loss:.6g} | {item.challenger_loss:.6g} | {item.p_value:.3g} "
-        f"| {item.dates} |"
-        for item in comparisons
+        f"| {item.rows} | {item.rule} | {item.excess_return:.2%} | {item.sharpe:.2f} | {item.deflated_sharpe:.2f} "
+        f"| {item.max_drawdown:.1%} | {item.turnover:.1f} |"
+        + f" Illustrative: {item.illustrative}"
+        * bool(item.illustrative)
+        for item in found
     ]
-    return "\n".join(["## Gate window", "", head, *rows])
+    return "\n".join(["## After costs", "", head, *rows])
 
 
 def _symbols(symbols: tuple[str, ...]) -> str:

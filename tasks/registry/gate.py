@@ -1,28 +1,32 @@
 """The gate: a pure decision from evidence and policy. It reads no model, no file and no clock, and moves no alias.
 
 ```
-alarm ------------------------------------------------------------------------> quarantined   (the champion stays)
-champion?  yes: scored on the gate, another recipe, enough dates, a whole run,
-                better than the champion and every baseline at alpha ---------> promoted      else kept
-           no:  a candidate that is no baseline, enough dates, a whole run,
-                better than every baseline at alpha --------------------------> promoted      else baseline
+alarm ----------------------------------------------------------------------> quarantined   (the champion stays)
+nothing rules a promotion out, the gate was read, and the challenger is better
+than every baseline and the champion at this read's level ------------------> promoted      (replace)
+champion, its recipe refitted, licensed, on a whole run --------------------> refreshed     (refresh)
+champion -------------------------------------------------------------------> kept
+no champion ----------------------------------------------------------------> baseline      (the best becomes champion)
 ```
 
-"Better" is one-sided Diebold-Mariano on losses averaged by date, against each rival at alpha without correction: all
-must reject, so that the whole is an intersection-union test of size alpha (Berger 1982, Technometrics 24). A tie never
-promotes.
+"Better" is one-sided Diebold-Mariano on losses averaged by date, against each rival at the read's level without further
+correction: all must reject, so that the whole is an intersection-union test of that size (Berger 1982, Technometrics
+24). For volatility the challenger's QLIKE must not be significantly worse. A tie never promotes. The k-th read of the
+gate in a term has level alpha / (k (k + 1)): these sum to alpha, so that by Bonferroni the chance of any false
+replacement in the term is at most alpha, however the reads depend on each other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Target
-from tasks.evaluation import Decision, Evidence, GateComparison, Score
+from tasks.evaluation import Decision, Evidence, GateComparison
+from tasks.registry import reasons
 from tasks.statistics.diebold_mariano import diebold_mariano
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,11 +34,23 @@ FloatArray = npt.NDArray[np.float64]
 CLIP = 1e-6
 """Probabilities are kept this far from 0 and 1, as on the leaderboard."""
 
-ALARM_HORIZON = 5
-ALARM_R2 = 0.05
-ALARM_EXCESS = 0.05
-"""Published daily R² of returns is below 1 %, and sides called beyond the base rate 1 to 3 points: above five per cent
-or five points on one to five bars, a leak is the likelier explanation."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a problem lets the gate do.
+
+    ``alpha`` is the chance of any false replacement in a term; ``allow_partial`` promotes although an engine failed or
+    symbols were quarantined; a QLIKE that is worse at ``qlike_level`` rules a replacement out.
+    """
+
+    alpha: float = 0.05
+    allow_partial: bool = False
+    qlike_level: float = 0.05
+
+
+def read_level(read: int, alpha: float) -> float:
+    """The significance level of the read with this number (from 1) within its term."""
+    return alpha / (read * (read + 1))
 
 
 def losses_by_date(
@@ -50,10 +66,25 @@ def losses_by_date(
     else:
         p = np.clip(prediction, CLIP, 1.0 - CLIP)
         losses = -(label * np.log(p) + (1.0 - label) * np.log1p(-p))
-    losses = np.where(np.isfinite(prediction), losses, np.nan)
+    return mean_by_date(sessions, np.where(np.isfinite(prediction), losses, np.nan))
+
+
+def qlike_by_date(
+    sessions: npt.NDArray[np.datetime64], label: FloatArray, prediction: FloatArray, smearing: float
+) -> pd.Series:
+    """Mean QLIKE of each date: v/w - ln(v/w) - 1 with v = exp(2 label) and its forecast w = smearing · exp(2 f).
+
+    Patton (2011, Journal of Econometrics 160); arrays (n,) on the log scale. NaN as in ``losses_by_date``.
+    """
+    log_ratio = 2.0 * (label - prediction) - np.log(smearing)
+    return mean_by_date(sessions, np.exp(log_ratio) - log_ratio - 1.0)
+
+
+def mean_by_date(sessions: npt.NDArray[np.datetime64], values: FloatArray) -> pd.Series:
+    """The mean of values (n,) on each date; NaN where any of the date's values is."""
     dates, place = np.unique(sessions, return_inverse=True)
     # Sums by hand: a grouped mean would skip a NaN and score the date on the names that are left.
-    return pd.Series(np.bincount(place, weights=losses) / np.bincount(place), index=pd.DatetimeIndex(dates))
+    return pd.Series(np.bincount(place, weights=values) / np.bincount(place), index=pd.DatetimeIndex(dates))
 
 
 def compare(
@@ -66,8 +97,8 @@ def compare(
 ) -> GateComparison:
     """Test the challenger against one rival on losses by date (from ``losses_by_date``, the same dates for both).
 
-    overlap: how many later sessions' labels share a bar with a session's labels (``evidence.label_overlap``); it
-    bounds the lag of the long-run variance from below.
+    overlap: how many later sessions' labels share a bar with a session's labels (``label_overlap``); it bounds the lag
+    of the long-run variance from below.
     Raises ValueError if the dates differ or a loss is not finite: such evidence must not reach the decision.
     """
     if not challenger.index.equals(rival.index):
@@ -93,76 +124,108 @@ def compare(
     )
 
 
-def decide(evidence: Evidence, alpha: float, allow_partial: bool) -> Decision:
-    """What becomes of the challenger; deterministic, and independent of the order of comparisons, alarms and gaps.
+def decide(evidence: Evidence, policy: Policy) -> Decision:
+    """What becomes of the challenger and of the champion; deterministic, and independent of the order of anything.
 
-    alpha: significance at which each rival must be beaten. allow_partial: promote although an engine failed or symbols
-    were quarantined. ``promote`` is empty unless the alias is to move.
+    ``promote`` is empty unless the alias is to move.
     """
     if evidence.alarms:
-        return Decision(outcome="quarantined", promote="", reasons=_alarm_reasons(evidence))
-    obstacles = _obstacles(evidence, allow_partial)
-    tests = tuple(_tested(item, evidence, alpha) for item in _sorted(evidence))
-    if not obstacles and all(_beaten(item, evidence, alpha) for item in evidence.comparisons):
-        reasons = (_grounds(evidence, alpha), *tests, *_waived(evidence))
-        return Decision(outcome="promoted", promote=evidence.challenger, reasons=reasons)
+        return Decision(outcome="quarantined", promote="", reasons=reasons.alarmed(evidence))
+    level = level_of(evidence, policy)
+    tests = reasons.tests(evidence, level, policy.qlike_level, lambda item: beaten(item, evidence, policy))
+    found = obstacles(evidence, policy)
+    against = (*found, *reasons.unread(evidence, explained=bool(found)), *_missing(evidence))
+    if not against and all(beaten(item, evidence, policy) for item in evidence.comparisons):
+        return Decision(
+            outcome="promoted",
+            promote=evidence.challenger,
+            reasons=(reasons.grounds(evidence, level), *tests, *reasons.waived(evidence)),
+        )
     if evidence.champion:
-        lead = f"The champion {evidence.champion} is kept; the challenger {evidence.challenger} does not replace it."
-        return Decision(outcome="kept", promote="", reasons=(lead, *obstacles, *tests))
+        return _keep_or_refresh(evidence, policy, (*against, *tests))
     if evidence.best_baseline:
-        lead = f"There is no champion yet: the best baseline, {evidence.best_baseline}, becomes champion."
-        if evidence.challenger_engine != "baseline":
-            lead += f" The challenger {evidence.challenger} did not earn it: every rival must be beaten on the gate."
-        return Decision(outcome="baseline", promote=evidence.best_baseline, reasons=(lead, *obstacles, *tests))
-    lead = "There is no champion yet, and no baseline that could become one: nothing is promoted."
-    return Decision(outcome="kept", promote="", reasons=(lead, *obstacles, *tests))
+        return Decision(
+            outcome="baseline",
+            promote=evidence.best_baseline,
+            reasons=(reasons.fallback(evidence), *against, *tests),
+        )
+    return Decision(outcome="kept", promote="", reasons=(reasons.NOTHING, *against, *tests))
 
 
-def plausibility_alarms(score: Score, target: Target) -> tuple[str, ...]:
-    """Reasons to suspect a leak behind a score on the selection rows; empty for volatility and beyond five bars.
+def obstacles(evidence: Evidence, policy: Policy) -> tuple[str, ...]:
+    """What rules a replacement out whatever the gate's rows say: known before the gate is read for the challenger.
 
-    Alarms where the R² against zero passes 5 %, or the sides called pass the commoner side's share by 5 points.
+    Where there is any, or an alarm, the gate is not to be read: a read would be spent on nothing.
     """
-    if target.name == "volatility" or target.horizon > ALARM_HORIZON:
-        return ()
-    alarms = []
-    r2 = score.metrics.get("r2_zero", 0.0)
-    if r2 > ALARM_R2:
-        alarms.append(
-            f"{score.candidate}: R² against zero of {r2:.1%} on the selection rows for {target.horizon} bars ahead; "
-            f"above {ALARM_R2:.0%} a leak is likelier than a discovery"
-        )
-    hits, base = score.metrics.get("hit_rate", 0.0), score.metrics.get("base_rate", 1.0)
-    if hits - base > ALARM_EXCESS:
-        alarms.append(
-            f"{score.candidate}: {hits:.1%} of sides called on the selection rows where the commoner side has "
-            f"{base:.1%}; above {100 * ALARM_EXCESS:.0f} points of excess a leak is likelier than a discovery"
-        )
-    return tuple(alarms)
-
-
-def _alarm_reasons(evidence: Evidence) -> tuple[str, ...]:
-    after = f"The champion {evidence.champion} is kept." if evidence.champion else "Nothing is promoted."
-    lead = f"The challenger {evidence.challenger} is quarantined: its scores are too good to be believed. {after}"
-    return (lead, *sorted(evidence.alarms))
-
-
-def _obstacles(evidence: Evidence, allow_partial: bool) -> tuple[str, ...]:
-    """What rules a promotion out before any test is read."""
     found = []
     if evidence.champion and evidence.champion_unscored:
         found.append(f"The champion could not be scored on the gate rows: {evidence.champion_unscored}.")
     if _same_recipe(evidence):
         found.append("The challenger is the champion's own recipe: there is nothing to replace.")
     if not evidence.champion and evidence.challenger_engine == "baseline":
-        found.append(f"The leader of the selection rows, {evidence.challenger}, is itself a baseline.")
+        found.append(f"The leader, {evidence.challenger}, is itself a baseline.")
+    if not evidence.best_baseline:
+        found.append("There is no test against the best baseline (none could be fitted).")
+    return (*found, *_common(evidence, policy))
+
+
+def level_of(evidence: Evidence, policy: Policy) -> float:
+    """The level that each rival must be beaten at: this read's, by the stricter of evidence and policy; 0 unread."""
+    return min(evidence.level, read_level(evidence.read, policy.alpha)) if evidence.read >= 1 else 0.0
+
+
+def beaten(item: GateComparison, evidence: Evidence, policy: Policy) -> bool:
+    """Whether this rival was shown to be worse. Written so that a figure that is not a number never passes."""
+    return (
+        item.p_value < level_of(evidence, policy)
+        and item.difference > 0
+        and item.dates >= evidence.required_dates
+        and item.qlike_worse_p >= policy.qlike_level
+    )
+
+
+def _keep_or_refresh(evidence: Evidence, policy: Policy, because: tuple[str, ...]) -> Decision:
+    against = _refresh_obstacles(evidence, policy)
+    if against:
+        return Decision(
+            outcome="kept", promote="", reasons=(reasons.kept(evidence), *because, *map(reasons.not_refreshed, against))
+        )
+    return Decision(
+        outcome="refreshed",
+        promote=evidence.refreshable,
+        reasons=(reasons.refreshed(evidence), *because, *reasons.waived(evidence)),
+    )
+
+
+def _refresh_obstacles(evidence: Evidence, policy: Policy) -> tuple[str, ...]:
+    """What keeps the champion's own recipe from being shipped as refitted through last night."""
+    licence = evidence.licence
+    if evidence.not_refreshed or not evidence.refreshable:
+        return (evidence.not_refreshed or "its recipe was not refitted through last night",)
+    if licence is None:
+        return ("there is no licence for it in this term",)
+    if licence.recipe_sha256 != evidence.champion_recipe_sha256:
+        return ("the licence of this term is for another recipe",)
+    if not (licence.granted and licence.upper < licence.limit):
+        return (reasons.licence(licence),)
+    return _common(evidence, policy)
+
+
+def _common(evidence: Evidence, policy: Policy) -> tuple[str, ...]:
+    """What rules out replacing and refreshing alike."""
+    found = []
     if evidence.dates < evidence.required_dates:
         found.append(f"The gate has {evidence.dates} dates; {evidence.required_dates} are required.")
-    if evidence.partial and not allow_partial:
+    if not evidence.effective >= evidence.required_effective:
+        found.append(
+            f"The gate's labels are worth {evidence.effective:.1f} that share no bar; "
+            f"{evidence.required_effective:.0f} are required."
+        )
+    if evidence.partial and not policy.allow_partial:
         found.append(
             f"The run is partial, and the policy does not promote from one: {'; '.join(sorted(evidence.partial))}."
         )
-    return tuple(found) + _missing(evidence)
+    return (*found, *sorted(evidence.obstacles))
 
 
 def _same_recipe(evidence: Evidence) -> bool:
@@ -172,45 +235,13 @@ def _same_recipe(evidence: Evidence) -> bool:
 
 def _missing(evidence: Evidence) -> tuple[str, ...]:
     """Tests without which nothing may be promoted: the champion, and the best baseline if it is not the challenger."""
+    if evidence.read < 1:
+        return ()
     tested = {(item.role, item.rival) for item in evidence.comparisons}
     found = []
     if evidence.champion and not evidence.champion_unscored and not any(role == "champion" for role, _ in tested):
         found.append("There is no test against the champion.")
     is_best_baseline = evidence.challenger_engine == "baseline" and evidence.best_baseline == evidence.challenger
-    if not is_best_baseline and ("baseline", evidence.best_baseline) not in tested:
-        found.append(
-            f"There is no test against the best baseline ({evidence.best_baseline or 'none could be fitted'})."
-        )
+    if evidence.best_baseline and not is_best_baseline and ("baseline", evidence.best_baseline) not in tested:
+        found.append(f"There is no test against the best baseline ({evidence.best_baseline}).")
     return tuple(found)
-
-
-def _beaten(item: GateComparison, evidence: Evidence, alpha: float) -> bool:
-    return item.p_value < alpha and item.difference > 0 and item.dates >= evidence.required_dates
-
-
-def _grounds(evidence: Evidence, alpha: float) -> str:
-    instead = f" in place of {evidence.champion}" if evidence.champion else "; there was no champion before"
-    return (
-        f"The challenger {evidence.challenger} is promoted{instead}: on {evidence.dates} gate dates it is better than "
-        f"every rival at {alpha:.3g}."
-    )
-
-
-def _waived(evidence: Evidence) -> tuple[str, ...]:
-    return tuple(f"Promoted from a partial run, as the policy allows: {gap}." for gap in sorted(evidence.partial))
-
-
-def _sorted(evidence: Evidence) -> list[GateComparison]:
-    """The champion first, then baselines, the hardest to beat first."""
-    return sorted(evidence.comparisons, key=lambda item: (item.role != "champion", -item.p_value, item.rival))
-
-
-def _tested(item: GateComparison, evidence: Evidence, alpha: float) -> str:
-    verdict = "is better" if _beaten(item, evidence, alpha) else "is not shown to be better"
-    if item.difference < 0:
-        verdict = "did worse"
-    return (
-        f"{evidence.challenger} {verdict} than the {item.role} {item.rival}: loss {item.challenger_loss:.6g} "
-        f"against {item.rival_loss:.6g}, Diebold-Mariano t {item.statistic:.2f}, one-sided p {item.p_value:.4f} "
-        f"(needed: below {alpha:.3g}) on {item.dates} dates (lag {item.lag})."
-    )

@@ -1,59 +1,43 @@
-"""From a night's fits to a verdict: read the gate rows, gather the evidence, decide, and prepare the registry's entry.
+"""From a night's fits to a verdict: gather the evidence, spend a read if anything can come of it, decide.
 
-1. the gate rows: labels and sessions of the gate window;
-2. the gated fits of the leader and of every baseline; the champion's gated fit, unless it learned from gate rows;
-3. ``evidence.gather`` tests, ``gate.decide`` decides: both pure;
-4. the entry: what the decision promotes, else the leader, so that the challenger is registered either way.
+1. the gate rows, and on them baselines and champion: ``evidence.gather``;
+2. is there an obstacle already? Then the gate is not read for the challenger. Else the ledger spends a read, committed
+   before the next step, or refuses one;
+3. the challenger's tests: ``evidence.read_gate``; the champion's licence to be refreshed: once a term, by the ledger;
+4. ``gate.decide``; its outcome is noted in the ledger;
+5. the entry: what the decision promotes, else the challenger, which is registered either way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Candidate, EngineResult, Ref
+from tasks.contracts import Candidate, Ref, Snapshot
 from tasks.errors import EngineError
 from tasks.evaluation import Decision, Evidence
+from tasks.problem import Problem
 from tasks.registry import gate as gates
 from tasks.registry.bundle import recipe_digest
-from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, gather
+from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, evidence_digest, gather, read_gate
+from tasks.registry.families import Family, fingerprints, term_of
+from tasks.registry.fits import Fits, values
+from tasks.registry.gate import Policy
+from tasks.registry.ledger import Asked, Ledger, Reading
 from tasks.registry.records import ChampionInfo, Entry, Night
+from tasks.registry.renewal import Renewal, renewed
 from tasks.storage import read_parquet
 
 DAILY_DATES = 504
-ROWS = ["symbol", "time", "session", "label", "label_end", "window", "fit_gate", "fit_all"]
+EFFECTIVE = 30.0
+RETURNS = ("return", "direction", "triple_barrier")
+RESTATED = "restated"
+"""Data checks whose name begins so found bars that were told otherwise before."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fits:
-    """Refitted candidates by name: on everything before the gate, and on all rows; ``failed`` says what is missing."""
-
-    gated: dict[str, Candidate]
-    all_rows: dict[str, Candidate]
-    failed: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, refitted: Iterable[EngineResult]) -> Self:
-        """From the engines' answers to their refit jobs."""
-        results = list(refitted)
-        fits = [fit for result in results for fit in result.candidates]
-        return cls(
-            gated={fit.name: fit for fit in fits if fit.rows == "fit_gate"},
-            all_rows={fit.name: fit for fit in fits if fit.rows == "fit_all"},
-            failed=tuple(text for result in results for text in (result.error, *result.notes) if text),
-        )
-
-    def shipped(self, name: str, policy: str) -> Candidate:
-        """What consumers would get of a recipe. Raises EngineError if the policy's fit is missing."""
-        found = (self.gated if policy == "none" else self.all_rows).get(name)
-        if found is None:
-            raise EngineError(f"{name} could not be fitted on all rows, so it cannot ship: {'; '.join(self.failed)}")
-        return found
+ROWS = ["symbol", "time", "session", "label", "label_end", "window", "scored_by", "fit_gate", "fit_all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,29 +58,54 @@ class ScoredChampion:
     why: str = ""
 
 
-def judge(night: Night, fits: Fits, champion: ScoredChampion | None) -> Verdict:
-    """Decide about the selection rows' leader. Raises EngineError if it or a baseline has no gated fit."""
-    frame = read_parquet(night.rows.ref, ROWS)
-    gate = GateRows.of(frame, night.rows.target)
-    board = night.leaderboard
-    leader = board.scores[0]
-    baselines = [score.candidate for score in board.scores if score.engine == "baseline"]
-    lost = tuple(f"baseline {name} could not be fitted again" for name in baselines if name not in fits.gated)
-    evidence = gather(
-        gate,
-        _gated(fits, leader.candidate),
-        [_gated(fits, name) for name in baselines if name in fits.gated],
-        next((name for name in baselines if name in fits.gated), ""),
-        _champion(champion),
-        required_dates=required_dates(night),
-        partial=(*partial(night), *lost),
-        alarms=gates.plausibility_alarms(leader, night.rows.target),
-    )
-    decision = gates.decide(evidence, night.problem.alpha, night.problem.allow_partial)
-    return Verdict(
-        decision=decision,
-        evidence=evidence,
-        entry=_entry(night, fits, frame, gate, decision=decision, evidence=evidence),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """Everyone who is scored on the gate, and what the night's reads of it count with."""
+
+    frame: pd.DataFrame
+    gate: GateRows
+    family: Family
+    challenger: GatedFit
+    baselines: tuple[GatedFit, ...]
+    champion: Champion | None
+
+
+def judge(night: Night, fits: Fits, champion: ScoredChampion | None, ledger: Ledger) -> Verdict:
+    """Decide about the leaderboard's leader, and about the champion's refresh.
+
+    Raises EngineError if the leader or a baseline has no gated fit, StorageError or IntegrityError if the ledger cannot
+    be read or written: without it nothing is decided.
+    """
+    field = _field(night, fits, champion)
+    known = _known(night, fits, field)
+    policy = policy_of(night)
+    reading = _reading(night, field, known, policy, ledger)
+    evidence = _read(field, known, reading)
+    if champion is not None:
+        renewal = Renewal(night=night, fits=fits, info=champion.info, frame=field.frame, gate=field.gate)
+        evidence = renewed(evidence, renewal, field.family, ledger)
+    decision = gates.decide(evidence, policy)
+    ledger.record_decision(reading, night.problem.name, field.challenger.recipe_sha256, decision)
+    title = champion.info.candidate if champion is not None and decision.outcome == "refreshed" else ""
+    entry = _entry(night, fits, field, decision=decision, evidence=evidence)
+    entry = dataclasses.replace(entry, title=title, read_row=reading.row)
+    return Verdict(decision=decision, evidence=evidence, entry=entry)
+
+
+def policy_of(night: Night) -> Policy:
+    """What the problem lets the gate do."""
+    return Policy(alpha=night.problem.alpha, allow_partial=night.problem.allow_partial)
+
+
+def family_of(problem: Problem, snapshot: Snapshot, frame: pd.DataFrame) -> Family:
+    """What a read of tonight's gate counts with. frame: columns ``symbol, session, label, window``."""
+    last = pd.Timestamp(frame.loc[frame["window"] == "gate", "session"].max())
+    term = term_of(problem.calendar, last)
+    return Family(
+        predicts=problem.predicts,
+        symbols=frozenset(snapshot.symbols),
+        series=fingerprints(frame, term),
+        term=term,
     )
 
 
@@ -112,8 +121,29 @@ def partial(night: Night) -> tuple[str, ...]:
     return tuple(failed + apart)
 
 
+def data_obstacles(night: Night) -> tuple[str, ...]:
+    """What the bars themselves rule out: a universe of survivors for returns, a history that was restated."""
+    found = []
+    if _of_survivors(night) and not night.problem.waive_survivorship:
+        found.append(
+            f"Every one of the {len(night.snapshot.symbols)} symbols reaches the last session: a universe of "
+            f"survivors, whose {night.problem.target} models are not promoted unless waive_survivorship is set."
+        )
+    restated = sum(count for rule, count in night.snapshot.finding_counts.items() if rule.startswith(RESTATED))
+    if restated:
+        found.append(f"The source has restated {restated} bars that were read before: see the data findings.")
+    return tuple(found)
+
+
+def waivers(night: Night) -> tuple[str, ...]:
+    """What is let pass because the problem says so."""
+    if _of_survivors(night) and night.problem.waive_survivorship:
+        return (f"survivorship, all {len(night.snapshot.symbols)} symbols reach the last session",)
+    return ()
+
+
 def why_not_comparable(champion: ChampionInfo, night: Night) -> str:
-    """Why the champion cannot be scored on tonight's gate rows, or nothing."""
+    """Why the champion's registered fit cannot be scored on tonight's gate rows, or nothing."""
     if champion.predicts and champion.predicts != night.problem.predicts:
         return f"it predicts {champion.predicts}, tonight's problem {night.problem.predicts}; give it another name"
     first = next(window.first for window in night.rows.windows if window.name == "gate")
@@ -125,52 +155,132 @@ def why_not_comparable(champion: ChampionInfo, night: Night) -> str:
     return ""
 
 
-def _gated(fits: Fits, name: str) -> GatedFit:
+def _of_survivors(night: Night) -> bool:
+    return night.snapshot.survivors_only and night.problem.target in RETURNS
+
+
+def _field(night: Night, fits: Fits, champion: ScoredChampion | None) -> _Field:
+    frame = read_parquet(night.rows.ref, ROWS)
+    board = night.leaderboard
+    names = [score.candidate for score in board.scores if score.engine == "baseline"]
+    return _Field(
+        frame=frame,
+        gate=GateRows.of(frame, night.rows.target),
+        family=family_of(night.problem, night.snapshot, frame),
+        challenger=_gated(night, fits, board.scores[0].candidate),
+        baselines=tuple(_gated(night, fits, name) for name in names if name in fits.gated),
+        champion=_champion(night, fits, champion),
+    )
+
+
+def _known(night: Night, fits: Fits, field: _Field) -> Evidence:
+    """The evidence before the challenger is scored."""
+    ranked = [score.candidate for score in night.leaderboard.scores if score.engine == "baseline"]
+    lost = tuple(f"baseline {name} could not be fitted again" for name in ranked if name not in fits.gated)
+    window = next((window for window in night.rows.windows if window.name == "gate"), None)
+    return gather(
+        field.gate,
+        field.challenger,
+        field.baselines,
+        next((name for name in ranked if name in fits.gated), ""),
+        field.champion,
+        required_dates=required_dates(night),
+        effective=window.effective if window is not None else 0.0,
+        required_effective=EFFECTIVE,
+        partial=(*partial(night), *lost),
+        alarms=night.leaderboard.alarms,
+        obstacles=data_obstacles(night),
+        waivers=waivers(night),
+        term=field.family.term.first,
+    )
+
+
+def _reading(night: Night, field: _Field, known: Evidence, policy: Policy, ledger: Ledger) -> Reading:
+    """A read of the gate, unless it could change nothing."""
+    if known.alarms:
+        return Reading(not_read="an alarm is raised")
+    against = gates.obstacles(known, policy)
+    if against:
+        return Reading(not_read="; ".join(text.rstrip(".") for text in against))
+    return ledger.spend(
+        Asked(
+            problem=night.problem.name,
+            family=field.family,
+            recipe=field.challenger.recipe_sha256,
+            evidence=evidence_digest(field.gate, field.challenger, field.baselines, field.champion),
+            dates=[str(day) for day in field.gate.dates.astype("datetime64[D]")],
+            alpha=policy.alpha,
+        )
+    )
+
+
+def _read(field: _Field, known: Evidence, reading: Reading) -> Evidence:
+    if not reading.k:
+        return dataclasses.replace(known, not_read=reading.not_read)
+    return read_gate(
+        known, field.gate, field.challenger, field.baselines, field.champion, read=reading.k, level=reading.level
+    )
+
+
+def _gated(night: Night, fits: Fits, name: str) -> GatedFit:
     fit = fits.gated.get(name)
     if fit is None:
         raise EngineError(
             f"{name} could not be fitted on the rows before the gate, so it cannot be judged: {'; '.join(fits.failed)}"
         )
     return GatedFit(
-        name=name, engine=fit.engine, recipe_sha256=recipe_digest(fit), predictions=_values(fit.predictions)
+        name=name,
+        engine=fit.engine,
+        recipe_sha256=recipe_digest(fit),
+        predictions=values(fit.predictions),
+        smearing=night.leaderboard.smearing.get(name, math.nan),
     )
 
 
-def _champion(scored: ScoredChampion | None) -> Champion | None:
+def _champion(night: Night, fits: Fits, scored: ScoredChampion | None) -> Champion | None:
     if scored is None:
         return None
+    name = fits.named(scored.info.recipe_sha256)
+    refitted = _gated(night, fits, name) if name and scored.info.predicts == night.problem.predicts else None
+    own = scored.info.smearing
     return Champion(
         name=f"{scored.info.candidate} (version {scored.info.version})",
         recipe_sha256=scored.info.recipe_sha256,
-        predictions=None if scored.predictions is None else _values(scored.predictions),
+        predictions=None if scored.predictions is None else values(scored.predictions),
         why=scored.why,
+        smearing=own if math.isfinite(own) or refitted is None else refitted.smearing,
+        refitted=refitted,
     )
 
 
-def _entry(
-    night: Night, fits: Fits, frame: pd.DataFrame, gate: GateRows, *, decision: Decision, evidence: Evidence
-) -> Entry:
+def _entry(night: Night, fits: Fits, field: _Field, *, decision: Decision, evidence: Evidence) -> Entry:
     name = decision.promote or evidence.challenger
     gated, shipped = fits.gated[name], fits.shipped(name, night.problem.refit)
     one_fit = shipped.model == gated.model
-    losses = gate.losses(_values(gated.predictions))
-    gated_end = _training_end(frame, "fit_gate")
+    gated_end = training_end(field.frame, "fit_gate")
     return Entry(
         shipped=shipped,
         gated=gated,
-        shipped_training_end=gated_end if one_fit else _training_end(frame, "fit_all"),
+        shipped_training_end=gated_end if one_fit else training_end(field.frame, "fit_all"),
         gated_training_end=gated_end,
         decision=decision,
         evidence=evidence,
-        score=next(score for score in night.leaderboard.scores if score.candidate == name),
-        gate_metrics=((night.rows.target.loss, float(losses.mean())),),
-        distance=0.0 if one_fit else distance(gate, _values(shipped.predictions), _values(gated.predictions)),
+        score=next((score for score in night.leaderboard.scores if score.candidate == name), None),
+        gate_metrics=_gate_metrics(night, field, gated, evidence),
+        distance=0.0 if one_fit else distance(field.gate, values(shipped.predictions), values(gated.predictions)),
+        smearing=night.leaderboard.smearing.get(name, math.nan),
+        backtests=tuple(found for found in night.leaderboard.backtests if found.candidate == name),
     )
 
 
-def _training_end(frame: pd.DataFrame, mask: str) -> str:
+def _gate_metrics(night: Night, field: _Field, gated: Candidate, evidence: Evidence) -> tuple[tuple[str, float], ...]:
+    """The gated fit's loss on the gate; nothing where the gate was not read for it."""
+    if not evidence.read and gated.name not in (*evidence.gate_losses, evidence.refreshable):
+        return ()
+    losses = field.gate.losses(values(gated.predictions))
+    return ((night.rows.target.loss, float(losses.mean())),)
+
+
+def training_end(frame: pd.DataFrame, mask: str) -> str:
+    """Close (ISO UTC) of the last bar that a fit had learned from, its labels included."""
     return str(frame.loc[frame[mask].astype(bool), "label_end"].max().isoformat())
-
-
-def _values(ref: Ref) -> npt.NDArray[np.float64]:
-    return read_parquet(ref, ["prediction"])["prediction"].to_numpy(np.float64)

@@ -18,11 +18,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import ConfigurationError, ModelInputError, RegistryError
+from tasks.errors import ConfigurationError, ModelInputError, RegistryError, StorageError
 from tasks.registry.records import ChampionInfo, Registered, VersionInfo
-from tasks.storage import home
+from tasks.storage import home, read_json, sha256_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 _BATCH = 100  # what MLflow takes of parameters at once
+log = logging.getLogger("nocturne.registry")
 _QUIET = ("mlflow", "alembic", "sqlalchemy", "mlflow.store.db.utils", "mlflow.utils.requirements_utils")
 
 
@@ -169,7 +171,33 @@ def champion(store: Store, name: str) -> ChampionInfo | None:
         bars_needed=int(tags.get("bars_needed", 0)),
         predicts=tags.get("predicts", ""),
         symbols=tuple(json.loads(tags.get("symbols", "[]"))),
+        recipe=_recipe(store, version),
+        smearing=float(tags.get("smearing", "nan")),
     )
+
+
+def log_document(store: Store, run_id: str, path: str, document: dict[str, Any]) -> None:
+    """Keep a JSON document as an artifact of a run."""
+    with _as_registry_error(f"run {run_id}: {path} cannot be kept"):
+        store.client.log_text(run_id, json.dumps(document, sort_keys=True), path)
+
+
+def _recipe(store: Store, version: Any) -> dict[str, Any]:
+    """The recipe behind a version, from its run; empty, with a warning, if it is not there or not what was recorded."""
+    path = version.tags.get("recipe_file", "")
+    if not path or not version.run_id:
+        return {}
+    try:
+        with _as_registry_error(f"{path} of run {version.run_id} cannot be read"), TemporaryDirectory() as scratch:
+            found = read_json(Path(store.client.download_artifacts(version.run_id, path, scratch)))
+    except (RegistryError, StorageError) as error:
+        log.warning("%s version %s: its recipe is lost: %s", version.name, version.version, error)
+        return {}
+    if sha256_json(found) != version.tags.get("recipe_sha256"):
+        log.warning("%s version %s: %s is not the recipe that was registered", version.name, version.version, path)
+        return {}
+    recipe: dict[str, Any] = found
+    return recipe
 
 
 def create_version(

@@ -24,14 +24,16 @@ from tasks.contracts import Candidate, Ref, Rows, Snapshot
 from tasks.documents import to_json
 from tasks.errors import RegistryError
 from tasks.evaluation import Score
-from tasks.registry.bundle import entry_facts, without_nan
+from tasks.registry.bundle import entry_facts, recipe_digest, without_nan
 from tasks.registry.card import description, version_tags
+from tasks.registry.metrics import candidate_metrics, night_metrics
 from tasks.registry.mlflow_store import (
     Store,
     champion,
     create_version,
     experiment,
     finish,
+    log_document,
     log_values,
     new_run,
     set_champion,
@@ -54,16 +56,20 @@ def log_night(store: Store, night: Night) -> LoggedNight:
     experiment_id = experiment(store, night.problem.name)
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     run_id = new_run(store, experiment_id, f"night {started}", {"kind": "night", **_night_tags(night)})
-    log_values(store, run_id, params=_night_params(night), metrics=_seconds(night))
+    log_values(store, run_id, params=_night_params(night), metrics={**_seconds(night), **night_metrics(night)})
     scores = {score.candidate: score for score in night.leaderboard.scores}
     uris = []
     for candidate in _candidates(night):
-        score = scores.get(candidate.name)
+        score = scores.pop(candidate.name, None)
         refused = night.leaderboard.refused.get(candidate.name, "")
         child = new_run(store, experiment_id, candidate.name, _candidate_tags(candidate, refused), parent=run_id)
-        log_values(store, child, params=_recipe(candidate), metrics=_metrics(candidate, score))
+        log_values(store, child, params=_recipe(candidate), metrics=_metrics(night, candidate, score))
         if score is not None and score.rank <= LEADING:
             uris.append((candidate.name, log_model(child, candidate.name, night, candidate, _searched(night, score))))
+        finish(store, child)
+    for name, score in scores.items():  # walked, but not found by tonight's search: the champion's recipe
+        child = new_run(store, experiment_id, name, {"kind": "candidate", "engine": score.engine}, parent=run_id)
+        log_values(store, child, params={}, metrics=candidate_metrics(night.leaderboard, name))
         finish(store, child)
     finish(store, run_id)
     url = "" if store.local else f"{shown_uri().rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
@@ -91,7 +97,11 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
         name,
         source=source,
         run_id=logged.run_id,
-        tags={**version_tags(night, entry, gated_uri), "bars_needed": str(needed)},
+        tags={
+            **version_tags(night, entry, gated_uri),
+            "bars_needed": str(needed),
+            **_recipe_kept(store, logged, entry),
+        },
         description=description(night, entry),
     )
     return Registered(
@@ -205,11 +215,19 @@ def _candidates(night: Night) -> Iterable[Candidate]:
         yield from result.candidates
 
 
-def _metrics(candidate: Candidate, score: Score | None) -> dict[str, float]:
+def _recipe_kept(store: Store, logged: LoggedNight, entry: Entry) -> dict[str, str]:
+    """Keep the recipe as a file of the night's run, from which it can be fitted again without loading the model."""
+    path = f"recipes/{recipe_digest(entry.gated)}.json"
+    log_document(store, logged.run_id, path, to_json(entry.gated.recipe))
+    return {"recipe_file": path}
+
+
+def _metrics(night: Night, candidate: Candidate, score: Score | None) -> dict[str, float]:
     own = {"train_seconds": candidate.train_seconds, "predict_us_per_row": candidate.predict_us_per_row}
-    if score is None:
-        return own
-    return {**own, "rank": float(score.rank), score.metric: score.score, "skill": score.skill, **score.metrics}
+    if score is not None:
+        return own | candidate_metrics(night.leaderboard, candidate.name)
+    behind = night.leaderboard.not_refitted.get(candidate.name)
+    return own if behind is None else own | {"selection_loss": behind}
 
 
 def _night_tags(night: Night) -> Mapping[str, str]:
@@ -220,6 +238,7 @@ def _night_tags(night: Night) -> Mapping[str, str]:
         "reproducible": str(all(result.reproducible for result in night.results)).lower(),
         "quarantined": json.dumps(night.snapshot.quarantined),
         "notes": json.dumps(night.notes),
+        "alarms": json.dumps(night.leaderboard.alarms) if night.leaderboard.alarms else "",
     }
 
 
@@ -250,6 +269,6 @@ def _searched(night: Night, score: Score) -> dict[str, Any]:
     return {
         "role": "searched",
         "training_end": max(seen, default=""),
-        "evidence": without_nan({"selection": to_json(score)}),
+        "evidence": without_nan({"walk_forward": to_json(score)}),
         "notes": ("As the search fitted it; neither gated nor refitted.",),
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from tasks.contracts import Candidate, EngineResult, FeatureMatrix, Rows, Snapshot
-from tasks.evaluation import Decision, Evidence, Leaderboard, Score
+from tasks.evaluation import Backtest, Decision, Evidence, Leaderboard, Score
 from tasks.problem import Problem
 
 Role = Literal["shipped", "gated"]
@@ -32,7 +32,9 @@ class Entry:
 
     shipped and gated are the same recipe; with the policy ``none`` they are the same candidate. ``*_training_end``
     are the closes (ISO UTC) of the last bar each was fitted on, label included. distance: root mean square difference
-    of the two fits' predictions on the gate rows, in the target's unit; NaN where they were not compared.
+    of the two fits' predictions on the gate rows, in the target's unit; NaN where they were not compared. ``smearing``
+    is Duan's factor for the gated fit (volatility; NaN where it is not known). ``title`` is the name that a refreshed
+    champion keeps, whatever tonight's job was called. ``read_row`` is the ledger's row of the read behind a decision.
     """
 
     shipped: Candidate
@@ -44,7 +46,16 @@ class Entry:
     score: Score | None = None
     gate_metrics: tuple[tuple[str, float], ...] = ()
     distance: float = float("nan")
+    smearing: float = float("nan")
+    title: str = ""
+    read_row: int = 0
+    backtests: tuple[Backtest, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the candidate is called in the registry."""
+        return self.title or self.gated.name
 
     @property
     def one_fit(self) -> bool:
@@ -77,7 +88,10 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChampionInfo:
-    """What holds the alias ``champion``: enough to score it fairly and to name it."""
+    """What holds the alias ``champion``: enough to score it fairly, to fit its recipe again, and to name it.
+
+    ``recipe`` is empty, and ``smearing`` NaN, where the entry does not tell them: such a champion is not refreshed.
+    """
 
     name: str
     version: str
@@ -94,6 +108,12 @@ class ChampionInfo:
     bars_needed: int = 0
     predicts: str = ""
     symbols: tuple[str, ...] = ()
+    recipe: dict[str, Any] = field(default_factory=dict)
+    smearing: float = float("nan")
+
+    def recipe_for(self, predicts: str) -> tuple[str, dict[str, Any]] | None:
+        """Engine and recipe, to be fitted again beside candidates that predict this; None where that cannot be."""
+        return (self.engine, self.recipe) if self.recipe and self.predicts == predicts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

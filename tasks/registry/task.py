@@ -1,12 +1,15 @@
 """Prefect's side of the registry, in the order in which a nightly flow calls it.
 
 ```
-champion_now(name) -> ChampionInfo | None
+open_registry(name)                                              tables; what a run that died left undone, said
+champion_now(name) -> ChampionInfo | None                        with its recipe, to be walked and refitted
+count_trials(problem, snapshot, rows, board, results) -> int     the ledger: every candidate; independent trials so far
+licence_due(champion, problem, snapshot, rows) -> bool           are refits at the gate's origins asked for tonight?
 champion_predictions(champion, snapshot) -> Ref                  its gated fit, tonight's rows, in a clean process
-judge(night, fits, champion) -> Verdict                          evidence, decision, and the entry to register
+judge(night, fits, champion) -> Verdict                          a read of the gate, evidence, decision, the entry
 log_night(night) -> LoggedNight                                  parent run, a child a candidate, the leading three
 register_version(night, logged, entry) -> Registered             challenger, baseline or fallback: any number of times
-promote(registered, entry, night, judged) -> float                load afresh, compare, then move the alias
+promote(registered, entry, night, judged) -> float               load afresh, compare, then move the alias
 ```
 
 None is cached or retried: the registry is the world's state, and a promotion that failed needs a person's look.
@@ -14,21 +17,45 @@ None is cached or retried: the registry is the world's state, and a promotion th
 
 from __future__ import annotations
 
+import logging
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import Ref, Snapshot
+from tasks.contracts import EngineResult, Ref, Rows, Snapshot
 from tasks.errors import RegistryError
-from tasks.registry import judgement, mlflow_store, nights
-from tasks.registry.judgement import Fits, ScoredChampion, Verdict
+from tasks.evaluation import Leaderboard
+from tasks.problem import Problem
+from tasks.registry import judgement, mlflow_store, nights, renewal, trials
+from tasks.registry.bundle import recipe_digest
+from tasks.registry.families import Family
+from tasks.registry.fits import Fits
+from tasks.registry.judgement import ScoredChampion, Verdict
+from tasks.registry.ledger import Ledger
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
-from tasks.storage import home
+from tasks.storage import home, read_parquet
+
+LOOK = ["symbol", "session", "label", "window"]
+log = logging.getLogger("nocturne.registry")
 
 
 @task(name="open the registry", cache_policy=NO_CACHE)
-def open_registry() -> None:
-    """Make the registry's tables on the first night. Raises RegistryError if it cannot be opened."""
+def open_registry(name: str = "") -> None:
+    """Make the tables of registry and ledger on the first night; say what a run of this name left undone.
+
+    Raises RegistryError, StorageError or IntegrityError if one of them cannot be opened.
+    """
     mlflow_store.open_store()
+    with Ledger.open() as ledger:
+        left = ledger.unfinished(name) if name else None
+    if left is not None:
+        log.warning(
+            "%s: the night of %s decided to promote %s and ended before the alias moved; its read of the gate still "
+            "counts for that recipe, and this night can promote it",
+            name,
+            left[1],
+            left[0],
+        )
 
 
 @task(name="champion", cache_policy=NO_CACHE)
@@ -62,13 +89,48 @@ def register_version(night: Night, logged: LoggedNight, entry: Entry) -> Registe
 @task(name="promote", cache_policy=NO_CACHE)
 def promote(registered: Registered, entry: Entry, night: Night, judged: ChampionInfo | None) -> float:
     """Verify the version in a clean process, then move the alias; returns the largest relative difference."""
-    return nights.verify_and_promote(mlflow_store.open_store(), registered, entry, night, judged)
+    worst = nights.verify_and_promote(mlflow_store.open_store(), registered, entry, night, judged)
+    with Ledger.open() as ledger:
+        ledger.record_alias(registered.name, recipe_digest(entry.gated), registered.version)
+    return worst
+
+
+@task(name="count trials", cache_policy=NO_CACHE)
+def count_trials(
+    problem: Problem, snapshot: Snapshot, rows: Rows, board: Leaderboard, results: tuple[EngineResult, ...] = ()
+) -> int:
+    """Note tonight's candidates in the ledger and keep their walk-forward predictions; independent trials so far.
+
+    results: the search's, for the candidates' recipes. Counted over all nights of the same target and symbols.
+    """
+    family = _family(problem, snapshot, rows)
+    folder = home() / "ledger" / "predictions"
+    with Ledger.open() as ledger:
+        trials.record(ledger, family, (problem, snapshot, board), results, folder)
+        return trials.count(ledger, family, folder)
+
+
+@task(name="licence due", cache_policy=NO_CACHE)
+def licence_due(champion: ChampionInfo | None, problem: Problem, snapshot: Snapshot, rows: Rows) -> bool:
+    """Whether the champion's recipe has to be fitted at every origin inside the gate tonight (``fit_origin_…``)."""
+    if champion is None:
+        return False
+    with Ledger.open() as ledger:
+        return renewal.due(champion, (problem, snapshot, rows), _family(problem, snapshot, rows), ledger)
 
 
 @task(name="gate", cache_policy=NO_CACHE)
 def judge(night: Night, fits: Fits, champion: ChampionInfo | None) -> Verdict:
-    """Score leader, champion and every baseline on the gate rows, and decide; nothing in the registry changes."""
-    return judgement.judge(night, fits, None if champion is None else _scored(champion, night))
+    """Score challenger, champion and every baseline on the gate rows, and decide; no alias moves.
+
+    A read of the gate is spent in the ledger where a replacement is possible at all.
+    """
+    with Ledger.open() as ledger:
+        return judgement.judge(night, fits, None if champion is None else _scored(champion, night), ledger)
+
+
+def _family(problem: Problem, snapshot: Snapshot, rows: Rows) -> Family:
+    return judgement.family_of(problem, snapshot, read_parquet(rows.ref, LOOK))
 
 
 def _scored(champion: ChampionInfo, night: Night) -> ScoredChampion:

@@ -158,7 +158,7 @@ def test_the_manifest_says_what_shaped_the_model(bundle: Path, night: Night, ent
     assert manifest.snapshot_sha256 == night.snapshot.sha256
     assert manifest.versions["TA-Lib"] == "0.8.2"
     assert manifest.evidence["gate_metrics"] == {"mse": 0.2, "r2": 0.55}
-    assert manifest.evidence["selection"]["metrics"]["qlike"] is None, "JSON has no NaN"
+    assert manifest.evidence["walk_forward"]["metrics"]["qlike"] is None, "JSON has no NaN"
     assert "Not itself gated" in manifest.notes[0]
 
 

@@ -1,0 +1,62 @@
+"""A night's refits by what they were fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.contracts import Candidate, EngineResult, Ref
+from tasks.errors import EngineError
+from tasks.registry.bundle import recipe_digest
+from tasks.storage import read_parquet
+
+ORIGIN = "fit_origin_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fits:
+    """Refitted candidates by name: on everything before the gate, and on all rows; ``failed`` says what is missing.
+
+    ``origins``: by name and then by fit, the refits at origins inside the gate.
+    """
+
+    gated: dict[str, Candidate]
+    all_rows: dict[str, Candidate]
+    origins: dict[str, dict[str, Candidate]] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, refitted: Iterable[EngineResult]) -> Self:
+        """From the engines' answers to their refit jobs. Fits on shuffled labels are no candidates and are left out."""
+        results = list(refitted)
+        fits = [fit for result in results for fit in result.candidates if not fit.shuffle]
+        origins: dict[str, dict[str, Candidate]] = {}
+        for fit in fits:
+            if fit.rows.startswith(ORIGIN):
+                origins.setdefault(fit.name, {})[fit.rows] = fit
+        return cls(
+            gated={fit.name: fit for fit in fits if fit.rows == "fit_gate"},
+            all_rows={fit.name: fit for fit in fits if fit.rows == "fit_all"},
+            origins=origins,
+            failed=tuple(text for result in results for text in (result.error, *result.notes) if text),
+        )
+
+    def shipped(self, name: str, policy: str) -> Candidate:
+        """What consumers would get of a recipe. Raises EngineError if the policy's fit is missing."""
+        found = (self.gated if policy == "none" else self.all_rows).get(name)
+        if found is None:
+            raise EngineError(f"{name} could not be fitted on all rows, so it cannot ship: {'; '.join(self.failed)}")
+        return found
+
+    def named(self, recipe_sha256: str) -> str:
+        """The name under which a recipe was fitted before the gate tonight, or nothing."""
+        return next((name for name, fit in self.gated.items() if recipe_digest(fit) == recipe_sha256), "")
+
+
+def values(ref: Ref) -> npt.NDArray[np.float64]:
+    """A candidate's predictions, aligned with the snapshot's rows."""
+    return read_parquet(ref, ["prediction"])["prediction"].to_numpy(np.float64)

@@ -1,0 +1,311 @@
+"""The trial ledger, append-only: every candidate ever scored, every read of the gate and its outcome, every licence.
+
+How a read is spent, inside one transaction that is committed before the gate is scored:
+
+1. Identical evidence (recipe, labels and predictions on the gate) was read before: the same number and level again.
+2. This recipe's promotion was decided and never came about (a run that died): its read counts on, for it was won.
+3. The recipe was read before, and fewer than 21 gate dates came since: no read, and no read is spent.
+4. Else the number is one more than the family's reads in this term, and the level alpha / (k (k + 1)).
+
+So a kill after the commit costs nothing: the read stays counted, and the rerun is case 1. Which reads are of one family
+is decided in ``families``. The file lies below the state folder, whatever problem, folder or user a run belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tasks.evaluation import Decision, Licence
+from tasks.registry.chain import WAIT_SECONDS, Chain, Row, Schema
+from tasks.registry.families import Family
+from tasks.registry.gate import read_level
+from tasks.storage import home
+
+VERSION = 1
+FRESH_DATES = 21
+ALIASED = "alias moved"
+
+_LOOK: dict[str, Any] = {"at": "TEXT", "problem": "TEXT", "predicts": "TEXT", "symbols": "TEXT", "series": "TEXT"}
+SCHEMA: Schema = {
+    "nights": _LOOK
+    | {
+        "term": "TEXT",
+        "last": "TEXT",
+        "leaderboard": "TEXT",
+        "snapshot": "TEXT",
+        "predictions": "TEXT",
+        "rows": "INTEGER",
+        "dates": "INTEGER",
+    },
+    "trials": {
+        "at": "TEXT",
+        "night": "INTEGER",
+        "candidate": "TEXT",
+        "engine": "TEXT",
+        "recipe": "TEXT",
+        "selection_loss": "REAL",
+        "fold_loss": "REAL",
+    },
+    "reads": _LOOK
+    | {
+        "term": "TEXT",
+        "last": "TEXT",
+        "k": "INTEGER",
+        "level": "REAL",
+        "recipe": "TEXT",
+        "evidence": "TEXT",
+    },
+    "outcomes": {
+        "at": "TEXT",
+        "read": "INTEGER",
+        "problem": "TEXT",
+        "recipe": "TEXT",
+        "outcome": "TEXT",
+        "promote": "TEXT",
+        "version": "TEXT",
+        "reasons": "TEXT",
+    },
+    "licences": _LOOK
+    | {
+        "term": "TEXT",
+        "last": "TEXT",
+        "recipe": "TEXT",
+        "granted": "INTEGER",
+        "increase": "REAL",
+        "upper": "REAL",
+        "permitted": "REAL",
+        "origins": "INTEGER",
+        "dates": "INTEGER",
+    },
+}
+"""``last`` is the last gate date (ISO), ``term`` the first session of its canonical term, ``series`` fingerprints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A wish to read the gate. ``recipe`` and ``evidence`` are digests; ``dates`` the gate's dates, ISO, ascending."""
+
+    problem: str
+    family: Family
+    recipe: str
+    evidence: str
+    dates: Sequence[str]
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A read that was spent: its row, number within the term, level. ``not_read`` says why there is none (k is 0)."""
+
+    row: int = 0
+    k: int = 0
+    level: float = 0.0
+    not_read: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A candidate that was scored; losses are NaN where there are none."""
+
+    candidate: str
+    engine: str
+    recipe: str
+    selection_loss: float
+    fold_loss: float
+
+
+class Ledger:
+    """An opened ledger; close it, or use it as a context."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    @classmethod
+    def open(cls, path: Path | None = None, wait: float = WAIT_SECONDS) -> Ledger:
+        """The ledger of the state folder (or of this file), verified. Raises as ``Chain`` and ``Chain.verify``."""
+        chain = Chain(path or home() / "ledger" / "ledger.db", SCHEMA, VERSION, wait)
+        try:
+            chain.verify()
+        except BaseException:
+            chain.close()
+            raise
+        return cls(chain)
+
+    @classmethod
+    def in_memory(cls) -> Ledger:
+        """A ledger that is gone when it is closed: for simulations."""
+        return cls(Chain(None, SCHEMA, VERSION))
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._chain.close()
+
+    def verify(self) -> None:
+        """Raise IntegrityError if any row was removed or altered."""
+        self._chain.verify()
+
+    def spend(self, asked: Asked) -> Reading:
+        """Spend a read of the gate on a challenger, or give the one that it has; see the module's text.
+
+        Committed on return. Raises ValueError for a gate without dates.
+        """
+        if not asked.dates:
+            raise ValueError("a gate without dates cannot be read")
+        with self._chain.transaction():
+            earlier = self._alike("reads", asked.family)
+            before = self._before(asked, earlier)
+            if before is not None:
+                return before
+            term = asked.family.term
+            k = 1 + sum(term.first <= row["last"] < term.next for row in earlier)
+            level = read_level(k, asked.alpha)
+            look = self._look(asked.problem, asked.family, asked.dates[-1])
+            row = self._chain.append(
+                "reads", look | {"k": k, "level": level, "recipe": asked.recipe, "evidence": asked.evidence}
+            )
+            return Reading(row=row, k=k, level=level)
+
+    def reads(self, family: Family) -> int:
+        """How many reads of the gate this family has spent in its term."""
+        term = family.term
+        return sum(term.first <= row["last"] < term.next for row in self._alike("reads", family))
+
+    def record_decision(self, reading: Reading, problem: str, recipe: str, decision: Decision) -> None:
+        """Note what came of a night: of its read if there was one, else of the night alone."""
+        values = {"outcome": decision.outcome, "promote": decision.promote, "reasons": json.dumps(decision.reasons)}
+        self._outcome({"read": reading.row, "problem": problem, "recipe": recipe, "version": ""} | values)
+
+    def record_alias(self, problem: str, recipe: str, version: str) -> None:
+        """Note that a version of this recipe took the alias: the promotion came about."""
+        values = {"outcome": ALIASED, "promote": "", "reasons": "[]"}
+        self._outcome({"read": 0, "problem": problem, "recipe": recipe, "version": version} | values)
+
+    def unfinished(self, problem: str) -> tuple[str, str] | None:
+        """What the problem's last night decided to promote, and when (ISO UTC), if its alias never moved; else None."""
+        last = self._chain.rows("outcomes", "id = (SELECT max(id) FROM outcomes WHERE problem = ?)", (problem,))
+        return (last[0]["promote"], last[0]["at"]) if last and last[0]["promote"] else None
+
+    def licence(self, family: Family, recipe: str) -> Licence | None:
+        """The licence of this recipe in the family's term, granted or refused; None if it was not asked for yet."""
+        term = family.term
+        rows = [row for row in self._alike("licences", family) if row["recipe"] == recipe]
+        return next((_licence(row) for row in rows if term.first <= row["last"] < term.next), None)
+
+    def record_licence(self, problem: str, family: Family, last: str, licence: Licence) -> Licence:
+        """Keep a licence, unless the term has one for this recipe already: the first one stands."""
+        with self._chain.transaction():
+            standing = self.licence(family, licence.recipe_sha256)
+            if standing is not None:
+                return standing
+            values = {name: getattr(licence, name) for name in ("granted", "increase", "upper", "origins", "dates")}
+            look = self._look(problem, family, last)
+            self._chain.append(
+                "licences", look | values | {"recipe": licence.recipe_sha256, "permitted": licence.limit}
+            )
+        return licence
+
+    def append_trials(self, problem: str, family: Family, night: Row, trials: Iterable[Trial]) -> bool:
+        """Add a night's candidates; False, and nothing is added, if this leaderboard is known for this problem.
+
+        night: ``last``, ``leaderboard``, ``snapshot`` and ``predictions`` (digests), ``rows``, ``dates``.
+        """
+        with self._chain.transaction():
+            if self._chain.rows("nights", "problem = ? AND leaderboard = ?", (problem, night["leaderboard"])):
+                return False
+            row = self._chain.append("nights", self._look(problem, family, night["last"]) | night)
+            for trial in trials:
+                self._chain.append("trials", {"night": row, **_fields(trial)})
+        return True
+
+    def nights(self, family: Family) -> list[Row]:
+        """Every night of this family in all terms, oldest first, with its ``trials``."""
+        nights = self._alike("nights", family)
+        for night in nights:
+            night["trials"] = self._chain.rows("trials", "night = ?", (night["id"],))
+        return nights
+
+    def _before(self, asked: Asked, earlier: list[Row]) -> Reading | None:
+        """What an earlier read means for this wish: that read again, a refusal, or nothing."""
+        same = next((row for row in earlier if row["evidence"] == asked.evidence), None)
+        if same is not None:
+            return _again(same, asked)
+        mine = [row for row in earlier if row["recipe"] == asked.recipe]
+        if not mine:
+            return None
+        last = max(mine, key=lambda row: row["last"])
+        won = next((row for row in reversed(mine) if self._won(row, asked.problem)), None)
+        if won is not None:
+            return _again(won, asked)
+        fresh = len(asked.dates) - bisect_right(asked.dates, last["last"])
+        if fresh >= FRESH_DATES:
+            return None
+        return Reading(
+            not_read=f"this recipe was read on the gate through {last['last']}, {max(fresh, 0)} gate dates ago; "
+            f"it is read again after {FRESH_DATES}"
+        )
+
+    def _won(self, read: Row, problem: str) -> bool:
+        """Whether this read decided a promotion whose alias never moved."""
+        decided = self._chain.rows("outcomes", "read = ? AND problem = ?", (read["id"], problem))
+        if not decided or decided[-1]["outcome"] != "promoted":
+            return False
+        later = "id > ? AND problem = ? AND outcome = ?"
+        return not self._chain.rows("outcomes", later, (decided[-1]["id"], problem, ALIASED))
+
+    def _outcome(self, values: Row) -> None:
+        with self._chain.transaction():
+            self._chain.append("outcomes", values)
+
+    def _alike(self, table: str, family: Family) -> list[Row]:
+        rows = self._chain.rows(table)
+        return [row for row in rows if family.holds(row["predicts"], _set(row["symbols"]), _set(row["series"]))]
+
+    def _look(self, problem: str, family: Family, last: str) -> Row:
+        return {
+            "problem": problem,
+            "predicts": family.predicts,
+            "symbols": _text(family.symbols),
+            "series": _text(family.series),
+            "term": family.term.first,
+            "last": last,
+        }
+
+
+def _again(row: Row, asked: Asked) -> Reading:
+    """An earlier read, at its own level or at the present policy's if that is stricter."""
+    return Reading(row=row["id"], k=row["k"], level=min(row["level"], read_level(row["k"], asked.alpha)))
+
+
+def _licence(row: Row) -> Licence:
+    nan = float("nan")
+    return Licence(
+        recipe_sha256=row["recipe"],
+        term=row["term"],
+        granted=bool(row["granted"]),
+        increase=nan if row["increase"] is None else row["increase"],
+        upper=nan if row["upper"] is None else row["upper"],
+        limit=row["permitted"],
+        origins=row["origins"],
+        dates=row["dates"],
+    )
+
+
+def _fields(trial: Trial) -> Row:
+    return {name: getattr(trial, name) for name in Trial.__slots__}
+
+
+def _text(names: Collection[str]) -> str:
+    return json.dumps(sorted(names), separators=(",", ":"))
+
+
+@lru_cache(maxsize=256)
+def _set(text: str) -> frozenset[str]:
+    return frozenset(json.loads(text))
