@@ -2,7 +2,8 @@
 
 1. ``read_manifest`` verifies every file of the bundle; ``load_scorer`` verifies the model folder once more.
 2. ``read_bars`` cuts each symbol to the tail that matters and refuses what cannot be predicted from.
-3. The features that the model uses, and no others, are computed from that tail.
+3. The features that the model uses, and no others, are computed from that tail; a model that compares names within
+   each date takes the whole cross-section, see ``panel``.
 4. The scorer predicts; rows inside the lookback are left out, never filled.
 """
 
@@ -17,6 +18,7 @@ from ...errors import IntegrityError, ModelInputError
 from ...features.matrix import compute, lookback
 from .bars import SymbolBars, read_bars
 from .bundle import MODEL, read_manifest
+from .panel import Rows, predict_panel
 from .scorers import Floats, load_scorer
 
 
@@ -30,6 +32,9 @@ class Predictor:
         if self._scorer.columns != self.manifest.spec.columns:
             raise IntegrityError(f"{bundle}: manifest and model disagree on the feature columns")
         self._lookback = lookback(self._scorer.columns)
+        self._compares = self.manifest.spec.cross_section != "none"
+        if self._compares and not self.manifest.spec.universe:
+            raise IntegrityError(f"{bundle}: the model compares names within a date, but the manifest lists no names")
 
     @property
     def bars_needed(self) -> int:
@@ -40,19 +45,33 @@ class Predictor:
         """Columns ``symbol`` (if given), ``time`` (as given), ``prediction`` (float64, in the target's unit).
 
         rows: ``last`` predicts from each symbol's last bar, ``all`` from every bar that has ``bars_needed`` - 1 bars
-        before it (earlier ones are left out). Symbols come in order of first appearance. Raises ModelInputError for
-        bars that cannot be predicted from; a prediction is never NaN.
+        before it (earlier ones are left out). Symbols come in order of first appearance. A model that compares names
+        within a date predicts, with ``last``, the latest date alone and the symbols that reach it; with ``all`` the
+        dates on which at least 90 % of its universe is there. Raises ModelInputError for bars that cannot be predicted
+        from; a prediction is never NaN.
         """
         if rows not in ("last", "all"):
             raise ModelInputError(f"rows must be 'last' or 'all', got {rows!r}")
-        tail = self.bars_needed if rows == "last" else None
-        read = read_bars(bars, self.manifest.rules, tail)
-        parts = [self._predict_symbol(symbol, last=rows == "last") for symbol in read]
+        last = rows == "last"
+        # The earlier dates that a model with a history filters need all their names, whose tails may end elsewhere.
+        whole = not last or (self._compares and self._scorer.history)
+        read = read_bars(bars, self.manifest.rules, None if whole else self.bars_needed)
+        parts = self._predict(read, last=last)
         columns: dict[str, object] = {}
         if "symbol" in bars.columns:
-            columns["symbol"] = np.repeat([item.symbol for item in read], [len(part) for part in parts])
-        columns["time"] = _concatenate([item.given.iloc[-len(part) :] for item, part in zip(read, parts, strict=True)])
-        return pd.DataFrame(columns | {"prediction": np.concatenate(parts)})
+            columns["symbol"] = np.repeat([item.symbol for item in read], [len(part) for _, part in parts])
+        columns["time"] = _concatenate([item.given.iloc[at] for item, (at, _) in zip(read, parts, strict=True)])
+        return pd.DataFrame(columns | {"prediction": np.concatenate([part for _, part in parts])})
+
+    def _predict(self, read: list[SymbolBars], *, last: bool) -> list[tuple[Rows, Floats]]:
+        """For each symbol, the places of the bars that are predicted, and their predictions."""
+        if self._compares:
+            return predict_panel(read, self.manifest.spec, self._scorer, last=last)
+        parts = [self._predict_symbol(item, last=last) for item in read]
+        return [
+            (np.arange(len(item.time) - len(part), len(item.time)), part)
+            for item, part in zip(read, parts, strict=True)
+        ]
 
     def _predict_symbol(self, bars: SymbolBars, *, last: bool) -> Floats:
         given, needed = len(bars.time), self.bars_needed
