@@ -102,9 +102,7 @@ def test_another_candidate_changes_no_figure_of_the_others(pool: Pool, extra: fl
     rows, candidates = market(), field(pool)
     one_more = walked(rows, "x", around(rows, extra, 9), "h2o")
     before = {s.candidate: s for s in board(rows, candidates).scores}
-    after = {
-        s.candidate: s for s in board(rows, [*candidates, walked(rows, "x", around(rows, extra, 9), "h2o")]).scores
-    }
+    after = {s.candidate: s for s in board(rows, [*candidates, one_more]).scores}
     for name, score in before.items():
         assert repr(dataclasses.replace(after[name], rank=score.rank)) == repr(score)
 
