@@ -99,7 +99,7 @@ class LiveView(logging.Handler):
             begun = self.rows.get(stage, ("", "", time.monotonic()))[2]
             state = getattr(record, "state", "running")
             self.rows[stage] = (state, _status(record), begun)
-            if stage in ("search", "refit") and state in ("done", "failed"):
+            if stage in ("search", "folds", "refit") and state in ("done", "failed"):
                 for engine in ENGINES:  # they end with their stage, however they ended
                     self.rows.pop(engine, None)
         elif record.levelno >= logging.WARNING:

@@ -6,11 +6,12 @@ artifacts tell the same story, and the terminal can tell it again from a file wi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tasks.contracts import EngineResult, Ref, Rows, Snapshot
-from tasks.evaluation import Decision, Evidence, GateComparison, Leaderboard, Score
+from tasks.contracts import Candidate, EngineResult, Ref, Rows, Snapshot
+from tasks.evaluation import Backtest, Decision, Evidence, GateComparison, Leaderboard, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ class Facts:
     report: str = ""
     tear_sheet: str = ""
     event_driven: tuple[str, ...] = ()
+    gate_backtests: tuple[Backtest, ...] = ()
     bars_needed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     engine_seconds: dict[str, float] = field(default_factory=dict)
@@ -71,6 +73,17 @@ class Alert:
     level: Literal["bad", "warn"]
     title: str
     detail: str
+
+
+def forecasts(board: Leaderboard, gated: Mapping[str, Candidate]) -> tuple[Forecast, ...]:
+    """What the report draws: the leader and the best baseline, with their gated fits where there are any."""
+    baselines = [entry.candidate for entry in board.scores if entry.engine == "baseline"]
+    roles: dict[str, Literal["leader", "baseline"]] = {board.scores[0].candidate: "leader"}
+    roles.setdefault(baselines[0], "baseline")
+    return tuple(
+        Forecast(candidate=name, role=role, gate=gated[name].predictions if name in gated else None)
+        for name, role in roles.items()
+    )
 
 
 def ranked(facts: Facts) -> tuple[Score, ...]:

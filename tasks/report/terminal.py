@@ -65,12 +65,12 @@ def leaderboard(document: dict[str, Any]) -> Table:
     ranking = words.metric(scores[0]["metric"]).short if scores else "score"
     extra = next((name for name in EXTRA_METRIC if any(name in score["metrics"] for score in scores)), "")
     ranked = document["ranking"]
-    left = f"; {len(ranked['not_refitted'])} more stayed behind in the search" if ranked["not_refitted"] else ""
+    left = f"; {len(ranked['not_refitted'])} more stayed in the search" if ranked["not_refitted"] else ""
     table = Table(
         title=Text(f"Leaderboard: {words.clean(document['question'], 120)}", style="bold"),
         caption=Text(
-            f"{len(ranked['folds'])} walk-forward folds (used to choose): {ranked['rows']:,} rows; by {ranking}; "
-            f"dim: baselines{left}\np: against the hardest baseline; gate: never used to choose"
+            f"{len(ranked['folds'])} walk-forward folds (used to choose), {ranked['rows']:,} rows; by {ranking}{left}\n"
+            "dim: baselines; p: against the hardest of them; gate: never used to choose"
         ),
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
     )  # fmt: skip

@@ -3,7 +3,7 @@
 ```
 walk  every shortlisted recipe, and the champion's    fit_fold_1 … fit_fold_K
 gate  challenger and baselines                        fit_gate
-      challenger, and the champion's recipe           fit_all            what would be shipped
+      the same, and the champion's recipe             fit_all            what would be shipped
       the champion's recipe, where a licence is due   fit_origin_1 … fit_origin_M
       challenger on shuffled labels                   the last fold      the canary
 ```
@@ -72,7 +72,7 @@ def gate_jobs(
     """What the gate needs fitted tonight, each recipe and fit once.
 
     challenger: the name of the candidate that is put to the gate; champion, fits: as for ``walk_jobs``; ship: whether
-    the challenger is also fitted on all rows; incumbent: the name under which the champion's recipe goes tonight
+    they are also fitted on all rows (without a champion the best baseline becomes one); incumbent: the name under which the champion's recipe goes tonight
     (``CHAMPION``, or the candidate's that is the same recipe), empty without one: it is fitted on all rows, on those
     before the gate if ``incumbent_gated``, and at every origin if ``licence``; canary: the seed that shuffles labels
     for the challenger's recipe on the last fold, 0 for none. Raises EngineError for a name that no result has.
@@ -83,7 +83,7 @@ def gate_jobs(
     asked = [(name, GATE, 0) for name in (challenger, *baselines, *([incumbent] if incumbent_gated else []))]
     if incumbent and licence:
         asked += [(incumbent, rows, 0) for rows in origins_of(fits)]
-    asked += [(name, ALL, 0) for name in (*([challenger] if ship else []), incumbent)]
+    asked += [(name, ALL, 0) for name in (*((challenger, *baselines) if ship else ()), incumbent)]
     if canary:
         asked.append((challenger, folds_of(fits)[-1], canary))
     return _by_engine(recipes, [job for job in dict.fromkeys(asked) if job[0]])
