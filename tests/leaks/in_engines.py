@@ -7,6 +7,7 @@ and a fit's indifference to later rows.
 from __future__ import annotations
 
 import dataclasses
+
 import numpy as np
 
 from tasks.contracts import RefitJob
@@ -72,7 +73,7 @@ def scaled_on_all_rows(returns: Night) -> Outcome:
 
 
 def knows_later_rows(tonight: Night, fit: Fit) -> float:
-    """How far forecasts of the rows that the first fold's fit learned from move, in deviations, if later rows change."""
+    """How far a fit's forecasts of the rows that it learned from move, in deviations, if later rows change."""
     job = RefitJob(name="probe", recipe={}, rows=tonight.fits[0])
     data = training.for_job(tonight.data, job)
     rows = data.job_rows(job.rows)
@@ -120,7 +121,7 @@ def recipes_chosen_on_the_folds(directions: Night) -> Outcome:
     caught, leaked = (hits[flag] / UNIVERSES for flag in (True, False))
     return Outcome(
         leak="recipes chosen on rows that the ranking folds score",
-        planted=f"searches that choose 3 of {NOISE_COLUMNS} columns of noise by all labels in sight, then refit honestly",
+        planted=f"searches that choose 3 of {NOISE_COLUMNS} columns of noise by all labels in sight",
         defence="the search ends before the first fold: labels of folds and gate are blanked",
         found=f"significant at 5 % in {caught:.0%} of {UNIVERSES} universes of noise",
         without=f"significant at 5 % in {leaked:.0%} of them",

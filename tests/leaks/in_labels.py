@@ -151,7 +151,7 @@ def seeds_by_the_gate(returns: Night) -> Outcome:
     again = _reads_of_one_seed(dates)
     return Outcome(
         leak="choosing the seed by the gate window",
-        planted=f"{SEEDS} seeds of a model that knows nothing, each tried on the gate, the best kept; {TRIALS} universes",
+        planted=f"{SEEDS} seeds of a model that knows nothing, each tried on the gate; {TRIALS} universes",
         defence="the ledger counts reads of the gate by their evidence: read k at 0.05 / (k (k + 1))",
         found=f"a seed is promoted in {counted / TRIALS:.0%} of the universes; one seed tried thrice is {again} read",
         without=f"a test at 5 % for each: promoted in {naive / TRIALS:.0%} of them",

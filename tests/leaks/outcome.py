@@ -14,8 +14,8 @@ INDENT = " " * 4
 class Outcome:
     """A leak, planted: the defence's figure and, with the defence off, what would have gone unseen.
 
-    ``caught``: the defence spoke, and is silent on the clean counterpart. ``shown``: without it, the leak's score is too
-    good, or nothing speaks. Only both together count.
+    ``caught``: the defence spoke, and is silent on the clean counterpart. ``shown``: without it, the leak's score is
+    too good, or nothing speaks. Only both together count.
     """
 
     leak: str
