@@ -122,9 +122,14 @@ def market_of(
         volume=np.nan_to_num(prices["volume"]),
         ended=_ended(np.isfinite(prices["close"]), np.isin(symbols, quarantined)),
         events=None if events is None else _events(events, sessions, symbols),
-        periods={"24/7": 365, "24/5": 260}.get(calendar, 252),
+        periods=sessions_a_year(calendar),
         bars_per_session=bars_per_session,
     )
+
+
+def sessions_a_year(calendar: str) -> int:
+    """By which figures are brought to a year: 252, but for calendars that trade on more days."""
+    return {"24/7": 365, "24/5": 260}.get(calendar, 252)
 
 
 def legs(market: Market, fill: Fill, delisting: float = DELISTING_RETURN) -> Legs:

@@ -6,19 +6,21 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.backtest.candidates import TARGETS, Result, evaluate, setting
-from tasks.backtest.market import Market, market_of
-from tasks.contracts import Candidate, Rows, Snapshot, resolved
+from tasks.backtest import checks, tear_sheet
+from tasks.backtest.candidates import TARGETS, Result, Setting, evaluate, setting
+from tasks.backtest.market import Market, market_of, sessions_a_year
+from tasks.contracts import Candidate, Ref, Rows, Snapshot, resolved
 from tasks.documents import from_json, to_json
-from tasks.evaluation import Backtest, Leaderboard
+from tasks.errors import EngineError
+from tasks.evaluation import Backtest, Leaderboard, ZiplineCheck
 from tasks.problem import Problem
-from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
+from tasks.storage import StageStore, read_json, read_parquet, sha256_file, write_json, write_parquet, write_text
 
 CODE = (
     "tasks/backtest", "tasks/statistics", "tasks/contracts.py", "tasks/evaluation.py", "tasks/documents.py",
@@ -29,8 +31,16 @@ FIELDS = (
     "capital",
 )  # fmt: skip
 BARS = ["symbol", "time", "session", "open", "close", "volume"]
-RESULT = "backtests.json"
+RESULT, CHECKS, SHEET = "backtests.json", "checks.json", "tear_sheet.html"
 log = logging.getLogger("nocturne.backtest")
+
+
+class Given(NamedTuple):
+    """What every backtest of a night starts from."""
+
+    problem: Problem
+    snapshot: Snapshot
+    rows: Rows
 
 
 @task(name="backtest", cache_policy=NO_CACHE)
@@ -41,16 +51,13 @@ def backtest(problem: Problem, snapshot: Snapshot, rows: Rows, board: Leaderboar
     """
     if problem.target not in TARGETS or board.predictions is None:
         return ()
-    stored = board.predictions
+    given, stored = Given(problem, snapshot, rows), board.predictions
     names = [entry.candidate for entry in board.scores]
 
     def results() -> list[Result]:
-        frame = read_parquet(stored)
-        where = setting(problem, snapshot, *_market_and_labels(problem, snapshot, rows), frame["time"])
-        predictions = {name: frame[name].to_numpy(float) for name in names}
-        return evaluate(where, frame[["symbol", "time"]], predictions, "folds", trials)
+        return _evaluated(given, stored, names, trials)[1]
 
-    return _stored({"predictions": stored.sha256, "trials": trials, **_inputs(problem, snapshot, rows)}, results)
+    return _stored({"predictions": stored.sha256, "names": names, "trials": trials, **_inputs(given)}, results)
 
 
 @task(name="backtest on the gate", cache_policy=NO_CACHE)
@@ -60,32 +67,91 @@ def backtest_gate(
     """The same on the gate's rows, for fits that saw nothing of them; call it only where the gate has been read."""
     if problem.target not in TARGETS or not gated:
         return ()
+    given = Given(problem, snapshot, rows)
     predictions = {candidate.name: candidate.predictions for candidate in gated}
 
     def results() -> list[Result]:
         keys = read_parquet(rows.ref, ["symbol", "time", "window"])
         inside = (keys["window"] == "gate").to_numpy()
-        where = setting(problem, snapshot, *_market_and_labels(problem, snapshot, rows), keys["time"][inside])
+        where = setting(problem, snapshot, *_market_and_labels(given), keys["time"][inside])
         values = {name: read_parquet(ref)["prediction"].to_numpy(float)[inside] for name, ref in predictions.items()}
         return evaluate(where, keys.loc[inside, ["symbol", "time"]], values, "gate", trials)
 
     digests = {name: ref.sha256 for name, ref in predictions.items()}
-    return _stored({"gate": digests, "trials": trials, **_inputs(problem, snapshot, rows)}, results)
+    return _stored({"gate": digests, "trials": trials, **_inputs(given)}, results)
 
 
-def _inputs(problem: Problem, snapshot: Snapshot, rows: Rows) -> dict[str, Any]:
-    fields = problem.model_dump(mode="json")
+@task(name="zipline check", cache_policy=NO_CACHE)
+def zipline_check(
+    problem: Problem, snapshot: Snapshot, rows: Rows, board: Leaderboard, names: tuple[str, ...]
+) -> tuple[ZiplineCheck, ...]:
+    """Winner and champion (``names``, those ranked) traded by Zipline in a process of its own; see ``checks.py``.
+
+    Never fails a night: what cannot be checked says why.
+    """
+    wanted = [name for name in dict.fromkeys(names) if name in {entry.candidate for entry in board.scores}]
+    if problem.target not in TARGETS or board.predictions is None or not wanted:
+        return ()
+    if checks.obstacle(problem):
+        return tuple(ZiplineCheck(candidate=name, error=checks.obstacle(problem)) for name in wanted)
+    store, given = StageStore(), Given(problem, snapshot, rows)
+    inputs = {"predictions": board.predictions.sha256, "names": wanted, **_inputs(given)}
+    key = store.key("zipline", inputs, CODE)
+    folder = store.get("zipline", key)
+    if folder is not None:
+        kept: tuple[ZiplineCheck, ...] = from_json(tuple[ZiplineCheck, ...], read_json(folder / CHECKS))
+        return kept
+    where, results = _evaluated(given, board.predictions, wanted, 1)
+    told = tuple(checks.check(problem, snapshot, where, result) for result in results if result.figures.rule != "hold")
+    if not any(check.error for check in told):  # what failed for once is tried again the next time
+        with store.put("zipline", key) as staging:
+            write_json(staging / CHECKS, to_json(told))
+    return told
+
+
+@task(name="tear sheet", cache_policy=NO_CACHE)
+def draw_tear_sheet(problem: Problem, told: Backtest) -> Ref | None:
+    """A page on one backtest, in the store; None, and a warning, where it could not be drawn."""
+    if told.equity is None:
+        return None
+    store = StageStore()
+    inputs = {"equity": told.equity.sha256, "figures": to_json(dataclasses.replace(told, equity=None))}
+    key = store.key("tear_sheet", {**inputs, "problem": problem.name, "calendar": problem.calendar}, CODE)
+    folder = store.get("tear_sheet", key)
+    if folder is None:
+        try:
+            page = tear_sheet.render(told, read_parquet(told.equity), problem.name, sessions_a_year(problem.calendar))
+        except EngineError as error:
+            log.warning("no tear sheet: %s", error)
+            return None
+        with store.put("tear_sheet", key) as staging:
+            write_text(staging / SHEET, page)
+        folder = store.folder("tear_sheet", key)
+    return Ref(path=str(folder / SHEET), sha256=sha256_file(folder / SHEET), rows=1)
+
+
+def _evaluated(given: Given, predictions: Ref, names: list[str], trials: int) -> tuple[Setting, list[Result]]:
+    frame = read_parquet(predictions)
+    where = setting(given.problem, given.snapshot, *_market_and_labels(given), frame["time"])
+    values = {name: frame[name].to_numpy(float) for name in names}
+    return where, evaluate(where, frame[["symbol", "time"]], values, "folds", trials)
+
+
+def _inputs(given: Given) -> dict[str, Any]:
+    fields = given.problem.model_dump(mode="json")
     return {
-        "snapshot": snapshot.sha256,
-        "quarantined": list(snapshot.quarantined),
-        "rows": rows.ref.sha256,
+        "snapshot": given.snapshot.sha256,
+        "quarantined": list(given.snapshot.quarantined),
+        "true_opens": given.snapshot.true_opens,
+        "rows": given.rows.ref.sha256,
         "problem": {name: fields[name] for name in FIELDS},
     }
 
 
-def _market_and_labels(problem: Problem, snapshot: Snapshot, rows: Rows) -> tuple[Market, pd.DataFrame]:
-    market = market_of(read_parquet(snapshot.bars, BARS), problem.calendar, snapshot.quarantined)
-    return market, read_parquet(rows.ref, ["label", "label_end"])
+def _market_and_labels(given: Given) -> tuple[Market, pd.DataFrame]:
+    snapshot = given.snapshot
+    market = market_of(read_parquet(snapshot.bars, BARS), given.problem.calendar, snapshot.quarantined)
+    return market, read_parquet(given.rows.ref, ["label", "label_end"])
 
 
 def _stored(inputs: dict[str, Any], results: Callable[[], list[Result]]) -> tuple[Backtest, ...]:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from tasks.backtest.child import run_child
 from tasks.evaluation import Backtest
@@ -23,11 +22,6 @@ from tasks.evaluation import Backtest
 SECONDS = 120.0
 TEMPLATE = Path(__file__).with_name("tear_sheet.html.j2")
 ROWS = {"folds": "walk-forward folds (used to choose)", "gate": "gate window"}
-PLACES = (
-    "returns", "eoy_returns", "monthly_heatmap", "dd_periods", "dd_plot", "rolling_vol", "rolling_sharpe",
-    "rolling_beta", "monthly_dist", "eoy_table", "dd_info",
-)  # fmt: skip
-"""What QuantStats fills in."""
 
 
 def render(told: Backtest, equity: pd.DataFrame, problem: str, periods: int = 252, seconds: float = SECONDS) -> str:
@@ -76,7 +70,6 @@ def _template(told: Backtest, equity: pd.DataFrame, title: str) -> str:
         rows=ROWS[told.rows],
         rule=told.rule.replace("_", " "),
         figures=figures(told),
-        fill={name: Markup("{{" + name + "}}") for name in PLACES},
     )
 
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.backtest.costs import BASIS_POINT, Costs
-from tasks.backtest.market import BoolArray, Events, FloatArray, Market, filled_forward
+from tasks.backtest.market import BoolArray, Events, Fill, FloatArray, Market, filled_forward
 
 Place = tuple[int, int]
 """Bar and column of an event."""
@@ -52,10 +52,11 @@ class Book:
     trades: list[tuple[int, int, int, float]] = field(default_factory=list)
 
 
-def on_sessions(market: Market, sessions: npt.NDArray[np.datetime64]) -> Market:
+def on_sessions(market: Market, sessions: npt.NDArray[np.datetime64], fill: Fill = "open") -> Market:
     """The market on a calendar's sessions, one bar each, prices rounded as Zipline stores them.
 
-    Sessions without a bar are NaN, bars outside the sessions left out. Raises ValueError for intraday bars.
+    Sessions without a bar are NaN, bars outside the sessions left out. Where fills are at the close, the close stands
+    for the open. Raises ValueError for intraday bars.
     """
     if market.bars_per_session != 1 or len(np.unique(market.sessions)) != len(market.sessions):
         raise ValueError("Zipline is run on daily bars only")
@@ -65,8 +66,8 @@ def on_sessions(market: Market, sessions: npt.NDArray[np.datetime64]) -> Market:
         times=sessions,
         sessions=sessions,
         symbols=market.symbols,
-        open=np.where(there, np.round(market.open[place] * 1000.0) * 0.001, np.nan),
-        close=np.where(there, np.round(market.close[place] * 1000.0) * 0.001, np.nan),
+        open=_stored(there, (market.open if fill == "open" else market.close)[place]),
+        close=_stored(there, market.close[place]),
         volume=np.where(there, market.volume[place], 0.0),
         ended=there & market.ended[place],
         events=market.events
@@ -76,6 +77,10 @@ def on_sessions(market: Market, sessions: npt.NDArray[np.datetime64]) -> Market:
         ),
         periods=market.periods,
     )
+
+
+def _stored(there: BoolArray, prices: FloatArray) -> FloatArray:
+    return np.where(there, np.round(prices * 1000.0) * 0.001, np.nan)
 
 
 def orders(market: Market, weights: FloatArray) -> FloatArray:
