@@ -1,6 +1,6 @@
 """Risk figures of a series of simple returns, in the conventions of the empyrical library (its published test vectors).
 
-Every function takes returns (n,) and leaves NaN out; ``periods`` is how many returns make a year. A figure that is not
+Every function takes returns (n,) and leaves NaN out (``annual_return`` says how); ``periods`` is how many returns make a year. A figure that is not
 defined (too few returns, no spread, no loss) is NaN.
 """
 
@@ -14,12 +14,12 @@ NAN = float("nan")
 
 
 def annual_return(returns: FloatArray, periods: int) -> float:
-    """Geometric: the constant yearly rate that gives the same end."""
+    """Geometric: the constant yearly rate that gives the same end. A NaN earns nothing, and its period passes."""
     kept = _finite(returns)
     if not len(kept):
         return NAN
     end = float(np.prod(1.0 + kept))
-    return float(max(end, 0.0) ** (periods / len(kept)) - 1.0)
+    return float(max(end, 0.0) ** (periods / len(returns)) - 1.0)
 
 
 def annual_volatility(returns: FloatArray, periods: int) -> float:
