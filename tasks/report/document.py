@@ -122,6 +122,7 @@ def _reading(facts: Facts) -> dict[str, Any]:
     if evidence is None:
         return {}
     return {
+        "challenger": evidence.challenger,
         "read": evidence.read,
         "level": evidence.level,
         "term": evidence.term,

@@ -29,6 +29,9 @@ COLUMNS, SHORTEST_NAME = 80, 12
 GAP = 1
 """Between columns: the divider."""
 
+TEST = "Diebold-Mariano t"
+"""What a reason says that only repeats a row of the gate's table."""
+
 EXTRA_METRIC = ("r2", "r2_zero", "auc")
 """Of the metrics that do not rank, the one that fits into 80 columns."""
 
@@ -43,6 +46,8 @@ def night(document: dict[str, Any]) -> Iterator[RenderableType]:
     yield leaderboard(document)
     if document["backtests"]:
         yield backtests(document)
+    if document["gate"]:
+        yield gate(document)
     yield decision(document)
     yield links(document)
     if document["snippet"]:
@@ -65,12 +70,14 @@ def leaderboard(document: dict[str, Any]) -> Table:
     ranking = words.metric(scores[0]["metric"]).short if scores else "score"
     extra = next((name for name in EXTRA_METRIC if any(name in score["metrics"] for score in scores)), "")
     ranked = document["ranking"]
-    left = f"; {len(ranked['not_refitted'])} more stayed in the search" if ranked["not_refitted"] else ""
+    left = (
+        f"\n{len(ranked['not_refitted'])} more candidates stayed behind in the search" if ranked["not_refitted"] else ""
+    )
     table = Table(
         title=Text(f"Leaderboard: {words.clean(document['question'], 120)}", style="bold"),
         caption=Text(
-            f"{len(ranked['folds'])} walk-forward folds (used to choose), {ranked['rows']:,} rows; by {ranking}{left}\n"
-            "dim: baselines; p: against the hardest of them; gate: never used to choose"
+            f"{len(ranked['folds'])} walk-forward folds (used to choose), {ranked['rows']:,} rows; by {ranking}\n"
+            f"dim: baselines; p: against the hardest; gate: never used to choose{left}"
         ),
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
     )  # fmt: skip
@@ -152,11 +159,41 @@ def _tested(test: dict[str, Any]) -> list[str]:
     ]
 
 
+def gate(document: dict[str, Any]) -> Table:
+    """The challenger against each rival on the gate window."""
+    rivals = document["gate"]
+    table = Table(
+        title=Text(f"At the gate: {words.clean(document['reading']['challenger'], 60)} against", style="bold"),
+        caption=Text(
+            f"{rivals[0]['dates']:,} dates that chose nothing; one-sided p, needed for every\n"
+            f"rival: below {words.figure(_number(document['reading']['level']), 3)}"
+        ),
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
+    )  # fmt: skip
+    table.add_column("rival", overflow="ellipsis", no_wrap=True, max_width=24)
+    for name in ("its loss", "challenger's", "DM t", "p"):
+        table.add_column(Text(name), justify="right", no_wrap=True, min_width=len(name) + 2)
+    table.add_column("challenger is", no_wrap=True)
+    for item in rivals:
+        cells = (
+            words.clean(item["rival"], 60),
+            words.figure(_number(item["rival_loss"]), 5),
+            words.figure(_number(item["challenger_loss"]), 5),
+            words.signed(f"{_number(item['statistic']):.2f}"),
+            words.probability(_number(item["p_value"])),
+            item["verdict"],
+        )
+        table.add_row(*(Text(cell) for cell in cells), style="" if item["verdict"] == "clearly better" else "dim")
+    return table
+
+
 def decision(document: dict[str, Any]) -> Panel:
     """The decision with its reasons."""
     decided = document["decision"]
     style = STYLES.get(decided["outcome"], "cyan")
-    reasons = [Text(f"• {words.clean(reason, 600)}") for reason in decided["reasons"]]
+    tested = bool(document["gate"])  # the tests have a table of their own
+    said = [reason for reason in decided["reasons"] if not (tested and TEST in reason)]
+    reasons = [Text(f"• {words.clean(reason, 600)}") for reason in said]
     headline = Text(words.clean(decided["headline"], 300), style="bold")
     title = Text(f"decision: {words.clean(decided['outcome'], 20)}", style=f"bold {style}")
     reading = document["reading"]
