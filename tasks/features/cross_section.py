@@ -33,6 +33,8 @@ LIMIT = 5.0
 """z-scores are clipped here: one broken bar must not set the scale of a date's other names and dwarf them too."""
 SPREADLESS = 1e-12
 """A standard deviation below this share of the largest value is rounding."""
+DIGITS = 30
+"""Binary digits of a date's largest value that ranks look at: 1e-9, what a lookback promises."""
 BLOCK = 2**16
 """Values arranged together: few enough to stay in the cache."""
 
@@ -69,8 +71,13 @@ def standardise(values: Array, columns: Sequence[str], keys: IntArray, how: Cros
 
 
 def ranks(grid: Array) -> Array:
-    """Ranks within each row of (dates, names), ties averaged, from -0.5 to 0.5; NaN where there was NaN."""
+    """Ranks within each row of (dates, names), ties averaged, from -0.5 to 0.5; NaN where there was NaN.
+
+    Values that differ by less than about 1e-9 of the date's largest are ties: oscillators at their bound, for example,
+    differ by the rounding of their sums, and no rank should depend on where a history starts.
+    """
     dates, names = grid.shape
+    grid = _rounded(grid)
     order = np.argsort(grid, axis=1)
     ordered = np.take_along_axis(grid, order, axis=1)
     new = np.ones(grid.shape, dtype=bool)
@@ -85,6 +92,13 @@ def ranks(grid: Array) -> Array:
     np.put_along_axis(out, order, middle, axis=1)
     out[np.isnan(grid)] = np.nan
     return out
+
+
+def _rounded(grid: Array) -> Array:
+    """In whole multiples of a power of two: values of few digits lie in the middle of what is rounded to them."""
+    largest = np.fmax.reduce(np.abs(grid), axis=1, initial=np.finfo(float).tiny, keepdims=True)
+    scale = np.ldexp(1.0, np.minimum(DIGITS - np.frexp(largest)[1], 1000))
+    return np.asarray(np.rint(grid * scale))
 
 
 def zscores(grid: Array) -> Array:

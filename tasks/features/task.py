@@ -18,6 +18,7 @@ from tasks.errors import ConfigurationError
 from tasks.features import catalogue, parallel
 from tasks.features.cross_section import LEAST_NAMES, section_keys
 from tasks.features.series import Array
+from tasks.features.truncation import check_truncation
 from tasks.problem import Problem
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
@@ -25,6 +26,7 @@ CODE = ("tasks/features", "tasks/contracts.py", "tasks/documents.py", "tasks/err
 KEYS = ("symbol", "time", "session")
 RESULT = "feature_matrix.json"
 MATRIX = "matrix.parquet"
+CUTS, FEW_CUTS, MANY_ROWS = 12, 2, 100_000
 LAST_DATES = 5
 """A name that has no bar on the very last date may be halted for a day; after a week it is gone."""
 log = logging.getLogger("nocturne.features")
@@ -45,6 +47,19 @@ def build_features(problem: Problem, snapshot: Snapshot) -> FeatureMatrix:
     else:
         log.info("features: %d columns reused", len(spec.columns))
     return load(folder)
+
+
+@task(name="check-features", cache_policy=NO_CACHE)
+def check_features(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> tuple[str, ...]:
+    """What in the stored matrix depends on later bars than its row's; empty if nothing. Dates drawn by the seed.
+
+    Some seconds: fewer dates are tried where there are many rows.
+    """
+    bars, matrix = read_parquet(snapshot.bars), read_parquet(features.ref, list(features.spec.columns))
+    seed = int(snapshot.sha256[:8], 16) ^ problem.seed  # other dates every night, the same for the same bars
+    found = check_truncation(bars, features.spec, matrix, FEW_CUTS if len(bars) > MANY_ROWS else CUTS, seed)
+    log.log(logging.WARNING if found else logging.INFO, "truncation test of the matrix: %d findings", len(found))
+    return found
 
 
 def specification(problem: Problem, snapshot: Snapshot) -> FeatureSpec:
