@@ -114,9 +114,7 @@ class Chain:
             previous = row["sha256"]
         counter = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         if (int(counter["seq"]) if counter else 0) != number:
-            raise self._tampered(
-                f"{table} has {number} rows, and its counter says otherwise: its last rows are missing"
-            )
+            raise self._tampered(f"{table} has {number} rows, and its counter says otherwise: the last rows are gone")
         if not self._guarded(table):
             raise self._tampered(f"the triggers that keep {table} append-only are gone")
 

@@ -9,12 +9,16 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation import Evidence, GateComparison
-from tasks.registry.gate import compare, decide
+from tasks.evaluation import Evidence, GateComparison, Licence
+from tasks.registry.gate import Policy, compare, decide, read_level
 
 REQUIRED = 504
+EFFECTIVE = 30.0
+DATES = st.sampled_from([REQUIRED - 2, REQUIRED - 1, REQUIRED, REQUIRED + 60])
+"""Few values: each has a critical value of its own to be computed."""
+
 NAMES = ["last", "ewma", "har", "lhar", "garch"]
-PROBABILITY = st.one_of(st.floats(0.0, 0.06), st.floats(0.0, 1.0))
+PROBABILITY = st.one_of(st.floats(0.0, 0.03), st.floats(0.0, 1.0))
 
 
 @st.composite
@@ -29,12 +33,29 @@ def comparisons(draw: st.DrawFn) -> tuple[GateComparison, ...]:
             difference=difference,
             statistic=draw(st.floats(-3, 6)),
             p_value=draw(PROBABILITY),
-            dates=draw(st.integers(REQUIRED - 2, REQUIRED + 60)),
+            dates=draw(DATES),
             lag=5,
+            qlike_worse_p=draw(st.sampled_from([1.0, 1.0, 1.0, 0.06, 0.04])),
         )
 
     baselines = tuple(one(name, "baseline") for name in NAMES[: draw(st.integers(0, len(NAMES)))])
     return (*baselines, one("champion-3", "champion")) if draw(st.booleans()) else baselines
+
+
+@st.composite
+def licences(draw: st.DrawFn) -> Licence | None:
+    upper = draw(st.sampled_from([-0.01, 0.0, 0.009, 0.01, 0.5, float("nan")]))
+    found = Licence(
+        recipe_sha256=draw(st.sampled_from(["a", "c", "c"])),
+        term="2018-12-12",
+        granted=draw(st.sampled_from([upper < 0.01, upper < 0.01, True, False])),
+        increase=0.0,
+        upper=upper,
+        limit=0.01,
+        origins=8,
+        dates=440,
+    )
+    return draw(st.sampled_from([None, found, found]))
 
 
 @st.composite
@@ -47,11 +68,20 @@ def evidences(draw: st.DrawFn) -> Evidence:
         challenger_recipe_sha256=draw(st.sampled_from(["a", "b"])),
         best_baseline=draw(st.sampled_from(["", "har", "last"])),
         comparisons=found,
-        dates=draw(st.integers(REQUIRED - 2, REQUIRED + 60)),
+        dates=draw(DATES),
         champion=champion,
         champion_recipe_sha256=draw(st.sampled_from(["a", "c"])) if champion else "",
         champion_unscored=draw(st.sampled_from(["", "", "", "no predictions"])),
         required_dates=REQUIRED,
+        effective=draw(st.sampled_from([29.9, EFFECTIVE, 300.0])),
+        required_effective=EFFECTIVE,
+        read=draw(st.sampled_from([0, 1, 1, 2, 5])),
+        level=draw(st.sampled_from([0.05, 0.025, 0.001])),
+        refreshable=draw(st.sampled_from(["", "champion", "champion"])),
+        not_refreshed=draw(st.sampled_from(["", "", "nothing new"])),
+        licence=draw(licences()),
+        obstacles=draw(st.sampled_from([(), (), (), ("survivors",), ("survivors", "restated")])),
+        waivers=draw(st.sampled_from([(), ("survivorship",)])),
         partial=draw(st.sampled_from([(), (), ("h2o failed",), ("h2o failed", "X quarantined")])),
         alarms=draw(st.sampled_from([(), (), ("too good",), ("too good", "far too good")])),
     )
@@ -63,7 +93,9 @@ def winners(draw: st.DrawFn) -> Evidence:
     found = draw(evidences())
     champion = found.champion
     tests = tuple(
-        dataclasses.replace(item, p_value=draw(st.floats(0.0, 0.049)), difference=0.01, dates=REQUIRED + 9)
+        dataclasses.replace(
+            item, p_value=draw(st.floats(0.0, 0.0249)), difference=0.01, dates=REQUIRED + 60, qlike_worse_p=1.0
+        )
         for item in found.comparisons
         if item.role == "baseline"
     )
@@ -78,7 +110,7 @@ def winners(draw: st.DrawFn) -> Evidence:
                 challenger_loss=0.1,
                 difference=0.1,
                 statistic=3.0,
-                p_value=draw(st.floats(0.0, 0.049)),
+                p_value=draw(st.floats(0.0, 0.0249)),
                 dates=REQUIRED,
                 lag=5,
             ),
@@ -90,44 +122,99 @@ def winners(draw: st.DrawFn) -> Evidence:
         challenger_recipe_sha256="b",
         best_baseline="har",
         comparisons=tests,
-        dates=REQUIRED + 5,
+        dates=REQUIRED + 60,
+        effective=EFFECTIVE,
+        read=1,
+        level=0.025,
+        obstacles=(),
         champion_unscored="",
         partial=(),
         alarms=(),
     )
 
 
+@st.composite
+def refreshables(draw: st.DrawFn) -> Evidence:
+    """Evidence that refreshes the champion: the challenger is not better, the licence stands, the run is whole."""
+    found = draw(winners())
+    lost = tuple(dataclasses.replace(item, p_value=0.5) for item in found.comparisons)
+    licence = Licence(
+        recipe_sha256="c", term="t", granted=True, increase=0.0, upper=draw(st.floats(-0.5, 0.0099)), limit=0.01,
+        origins=8, dates=440,
+    )  # fmt: skip
+    return dataclasses.replace(
+        found,
+        comparisons=lost,
+        champion="champion-3",
+        champion_recipe_sha256="c",
+        refreshable="champion",
+        not_refreshed="",
+        licence=licence,
+    )
+
+
+def policy(allow_partial: bool = False, alpha: float = 0.05) -> Policy:
+    return Policy(alpha=alpha, allow_partial=allow_partial)
+
+
 def promoted(found: Evidence, allow_partial: bool = False, alpha: float = 0.05) -> bool:
-    return decide(found, alpha, allow_partial).outcome == "promoted"
+    return decide(found, policy(allow_partial, alpha)).outcome == "promoted"
+
+
+def moved(found: Evidence, allow_partial: bool = False) -> bool:
+    """Whether the champion's alias moves to something that is no fallback."""
+    return decide(found, policy(allow_partial)).outcome in ("promoted", "refreshed")
 
 
 @settings(deadline=None, max_examples=200)
 @given(winners())
 def test_superiority_over_everything_promotes(found: Evidence) -> None:
-    decision = decide(found, 0.05, False)
+    decision = decide(found, policy())
     assert (decision.outcome, decision.promote) == ("promoted", "gbm")
 
 
-@settings(deadline=None, max_examples=300)
-@given(evidences(), st.booleans())
-def test_what_is_promoted_met_every_condition(found: Evidence, allow_partial: bool) -> None:
-    decision = decide(found, 0.05, allow_partial)
-    if decision.outcome == "promoted":
-        assert decision.promote == found.challenger
+@settings(deadline=None, max_examples=200)
+@given(refreshables())
+def test_a_licence_refreshes_what_is_not_replaced(found: Evidence) -> None:
+    decision = decide(found, policy())
+    assert (decision.outcome, decision.promote) == ("refreshed", "champion")
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.one_of(evidences(), winners(), refreshables()), st.booleans())
+def test_what_moves_the_alias_met_every_condition(found: Evidence, allow_partial: bool) -> None:
+    decision = decide(found, policy(allow_partial))
+    if decision.outcome in ("promoted", "refreshed"):
         assert not found.alarms
+        assert not found.obstacles
         assert allow_partial or not found.partial
         assert found.dates >= REQUIRED
+        assert found.effective >= EFFECTIVE
+    if decision.outcome == "promoted":
+        assert decision.promote == found.challenger
+        assert found.read >= 1
         assert found.comparisons
-        assert all(c.p_value < 0.05 and c.difference > 0 and c.dates >= REQUIRED for c in found.comparisons)
+        level = min(found.level, read_level(found.read, 0.05))
+        assert all(c.p_value < level and c.difference > 0 and c.dates >= REQUIRED for c in found.comparisons)
+        assert all(c.qlike_worse_p >= 0.05 for c in found.comparisons)
+        assert found.champion or found.challenger_engine != "baseline"
         if found.champion:
             assert any(c.role == "champion" for c in found.comparisons)
             assert found.challenger_recipe_sha256 != found.champion_recipe_sha256
+    elif decision.outcome == "refreshed":
+        assert found.champion
+        assert decision.promote == found.refreshable != ""
+        assert found.licence is not None
+        assert found.licence.granted
+        assert found.licence.upper < found.licence.limit
+        assert found.licence.recipe_sha256 == found.champion_recipe_sha256
     elif decision.outcome == "baseline":
         assert not found.champion
         assert decision.promote == found.best_baseline != ""
     else:
         assert decision.promote == ""
-    assert decision.outcome != "quarantined" or found.alarms
+    assert (decision.outcome == "quarantined") is bool(found.alarms)
+    assert all(decision.reasons)
 
 
 @settings(deadline=None, max_examples=200)
@@ -142,15 +229,16 @@ def test_one_flaw_is_enough_to_stop_a_winner(found: Evidence, data: st.DataObjec
             found, comparisons=(*found.comparisons[:place], changed, *found.comparisons[place + 1 :])
         )
 
-    tie = with_item(difference=0.0, statistic=0.0, p_value=1.0)
     flaws = [
-        tie,
+        with_item(difference=0.0, statistic=0.0, p_value=1.0),
         with_item(difference=0.0),
-        with_item(p_value=0.05),
+        with_item(p_value=0.025),
+        with_item(p_value=float("nan")),
+        with_item(qlike_worse_p=0.0499),
         with_item(dates=REQUIRED - 1),
-        dataclasses.replace(found, dates=REQUIRED - 1),
-        dataclasses.replace(found, alarms=("too good",)),
-        dataclasses.replace(found, partial=("h2o failed",)),
+        dataclasses.replace(found, read=0),
+        dataclasses.replace(found, level=0.0),
+        *general_flaws(found),
     ]
     if found.champion:
         flaws.append(dataclasses.replace(found, champion_recipe_sha256=found.challenger_recipe_sha256))
@@ -158,13 +246,43 @@ def test_one_flaw_is_enough_to_stop_a_winner(found: Evidence, data: st.DataObjec
     assert not any(promoted(flaw) for flaw in flaws)
 
 
+@settings(deadline=None, max_examples=100)
+@given(refreshables())
+def test_one_flaw_is_enough_to_stop_a_refresh(found: Evidence) -> None:
+    licence = found.licence
+    assert licence is not None
+    flaws = [
+        dataclasses.replace(found, licence=None),
+        dataclasses.replace(found, licence=dataclasses.replace(licence, granted=False)),
+        dataclasses.replace(found, licence=dataclasses.replace(licence, upper=0.01)),
+        dataclasses.replace(found, licence=dataclasses.replace(licence, recipe_sha256="z")),
+        dataclasses.replace(found, refreshable=""),
+        dataclasses.replace(found, not_refreshed="it has learned from every bar already"),
+        dataclasses.replace(found, champion=""),
+        *general_flaws(found),
+    ]
+    assert not any(moved(flaw) for flaw in flaws)
+
+
+def general_flaws(found: Evidence) -> list[Evidence]:
+    return [
+        dataclasses.replace(found, dates=REQUIRED - 1),
+        dataclasses.replace(found, effective=29.99),
+        dataclasses.replace(found, effective=float("nan")),
+        dataclasses.replace(found, alarms=("too good",)),
+        dataclasses.replace(found, obstacles=("survivors",)),
+        dataclasses.replace(found, partial=("h2o failed",)),
+    ]
+
+
 @settings(deadline=None, max_examples=300)
-@given(evidences(), st.data(), st.booleans())
+@given(st.one_of(evidences(), winners(), refreshables()), st.data(), st.booleans())
 def test_stronger_evidence_never_loses_what_weaker_evidence_won(
     found: Evidence, data: st.DataObject, allow_partial: bool
 ) -> None:
-    """Monotone in every p-value, effect and number of dates, and in alarms and gaps taken away."""
-    shrink, grow, more = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 1)), data.draw(st.integers(0, 50))
+    """Monotone in p-values, effects, dates, effective observations, and in alarms, obstacles and gaps taken away."""
+    shrink, grow = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 1))
+    more = data.draw(st.sampled_from([0, 60]))
     stronger = dataclasses.replace(
         found,
         comparisons=tuple(
@@ -172,21 +290,33 @@ def test_stronger_evidence_never_loses_what_weaker_evidence_won(
             for c in found.comparisons
         ),
         dates=found.dates + more,
+        effective=found.effective + 10 * more,
+        read=min(found.read, 1),
         alarms=found.alarms[1:],
+        obstacles=found.obstacles[1:],
         partial=found.partial[1:],
     )
     assert promoted(stronger, allow_partial) >= promoted(found, allow_partial)
+    assert moved(stronger, allow_partial) >= moved(found, allow_partial)
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.one_of(evidences(), winners()), st.floats(0.001, 0.2), st.floats(0.001, 0.2), st.booleans())
-def test_a_stricter_alpha_never_promotes_more(found: Evidence, one: float, other: float, allow_partial: bool) -> None:
+@given(st.one_of(evidences(), winners()), st.sampled_from([0.01, 0.02, 0.05, 0.2]), st.sampled_from([0.03, 0.1]))
+def test_a_stricter_alpha_never_promotes_more(found: Evidence, one: float, other: float) -> None:
     strict, loose = sorted((one, other))
-    assert promoted(found, allow_partial, strict) <= promoted(found, allow_partial, loose)
+    assert promoted(found, alpha=strict) <= promoted(found, alpha=loose)
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.one_of(evidences(), winners()), st.randoms(use_true_random=False), st.booleans())
+@given(st.one_of(evidences(), winners()), st.integers(1, 5))
+def test_a_later_read_never_promotes_more(found: Evidence, later: int) -> None:
+    assert promoted(dataclasses.replace(found, read=found.read + later)) <= promoted(
+        dataclasses.replace(found, read=max(found.read, 1))
+    )
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.one_of(evidences(), winners(), refreshables()), st.randoms(use_true_random=False), st.booleans())
 def test_order_is_irrelevant_reasons_included(found: Evidence, random: object, allow_partial: bool) -> None:
     def shuffled(items: tuple[object, ...]) -> tuple[object, ...]:
         mixed = list(items)
@@ -197,9 +327,10 @@ def test_order_is_irrelevant_reasons_included(found: Evidence, random: object, a
         found,
         comparisons=shuffled(found.comparisons),  # type: ignore[arg-type]
         alarms=shuffled(found.alarms),  # type: ignore[arg-type]
+        obstacles=shuffled(found.obstacles),  # type: ignore[arg-type]
         partial=shuffled(found.partial),  # type: ignore[arg-type]
     )
-    assert decide(found, 0.05, allow_partial) == decide(other, 0.05, allow_partial)
+    assert decide(found, policy(allow_partial)) == decide(other, policy(allow_partial))
 
 
 @settings(deadline=None, max_examples=60)

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.contracts import Target
-from tasks.evaluation import Evidence, GateComparison, Score
-from tasks.leaderboard.metrics import METRICS, Scored, ranking_metric
-from tasks.registry.gate import compare, decide, losses_by_date, plausibility_alarms
+from tasks.evaluation import Evidence, GateComparison, Licence
+from tasks.leaderboard.metrics import METRICS, Scored, qlike, ranking_metric
+from tasks.registry.gate import Policy, compare, decide, level_of, losses_by_date, qlike_by_date, read_level
 
-ALPHA = 0.05
+POLICY = Policy(alpha=0.1)
+"""Its first read has a level of 0.05."""
 
 
 def against(rival: str, p: float, role: Any = "baseline", difference: float = 0.01, dates: int = 510) -> GateComparison:
@@ -41,6 +41,11 @@ def evidence(**changes: Any) -> Evidence:
         comparisons=(against("har", 0.001), against("lhar", 0.01)),
         dates=510,
         required_dates=504,
+        effective=500.0,
+        required_effective=30.0,
+        read=1,
+        level=0.05,
+        term="2018-12-12",
     )
     return dataclasses.replace(base, **changes)
 
@@ -51,8 +56,21 @@ def with_champion(p: float = 0.01, **changes: Any) -> Evidence:
     return evidence(**values)
 
 
-def text(found: Evidence, alpha: float = ALPHA, allow_partial: bool = False) -> str:
-    return " ".join(decide(found, alpha, allow_partial).reasons)
+def licensed(upper: float = 0.004, **changes: Any) -> Evidence:
+    """The challenger loses to the champion, whose recipe was refitted with a licence."""
+    licence = Licence(
+        recipe_sha256="r", term="2018-12-12", granted=upper < 0.01, increase=0.001, upper=upper, limit=0.01,
+        origins=8, dates=440,
+    )  # fmt: skip
+    return with_champion(0.3, **{"refreshable": "champion", "licence": licence, **changes})
+
+
+def unread(why: str = "this recipe was read 3 gate dates ago", **changes: Any) -> Evidence:
+    return with_champion(read=0, level=0.0, not_read=why, comparisons=(), **changes)
+
+
+def text(found: Evidence, policy: Policy = POLICY) -> str:
+    return " ".join(decide(found, policy).reasons)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +98,38 @@ def text(found: Evidence, alpha: float = ALPHA, allow_partial: bool = False) -> 
         (with_champion(comparisons=(against("ridge-7", 0.01, "champion"),)), "kept", ""),
         (with_champion(challenger="lhar", challenger_engine="baseline"), "promoted", "lhar"),
         (with_champion(0.3, challenger="lhar", challenger_engine="baseline"), "kept", ""),
+        (evidence(effective=29.9), "baseline", "lhar"),
+        (with_champion(effective=float("nan")), "kept", ""),
+        (with_champion(obstacles=("survivors only",)), "kept", ""),
+        (with_champion(read=3), "kept", ""),
+        (with_champion(0.001, read=3), "kept", ""),
+        (
+            with_champion(0.001, read=2, comparisons=(against("ridge-7", 0.001, "champion"), against("lhar", 0.001))),
+            "promoted",
+            "gbm",
+        ),
+        (unread(), "kept", ""),
+        (evidence(read=0, level=0.0, comparisons=()), "baseline", "lhar"),
+        (licensed(), "refreshed", "champion"),
+        (licensed(upper=0.01), "kept", ""),
+        (licensed(upper=float("nan")), "kept", ""),
+        (licensed(licence=None), "kept", ""),
+        (licensed(refreshable=""), "kept", ""),
+        (licensed(not_refreshed="nothing new"), "kept", ""),
+        (licensed(partial=("h2o: killed",)), "kept", ""),
+        (licensed(obstacles=("restated",)), "kept", ""),
+        (licensed(effective=10.0), "kept", ""),
+        (licensed(dates=503), "kept", ""),
+        (licensed(champion_recipe_sha256="other"), "kept", ""),
+        (licensed(alarms=("too good",)), "quarantined", ""),
+        (licensed(comparisons=with_champion().comparisons), "promoted", "gbm"),
+        (licensed(read=0, not_read="read 3 dates ago", comparisons=()), "refreshed", "champion"),
+        (licensed(challenger_recipe_sha256="r", read=0, comparisons=()), "refreshed", "champion"),
+        (licensed(champion="", champion_recipe_sha256="", read=0, comparisons=()), "baseline", "lhar"),
     ],
 )
 def test_each_case_has_its_outcome(found: Evidence, outcome: str, promote: str) -> None:
-    decision = decide(found, ALPHA, allow_partial=False)
+    decision = decide(found, POLICY)
     assert (decision.outcome, decision.promote) == (outcome, promote)
     assert decision.reasons
 
@@ -91,40 +137,97 @@ def test_each_case_has_its_outcome(found: Evidence, outcome: str, promote: str) 
 def test_a_baseline_that_challenges_need_not_beat_itself_but_all_others() -> None:
     own: dict[str, Any] = {"challenger": "lhar", "challenger_engine": "baseline"}
     beats = (against("ridge-7", 0.01, "champion"), against("har", 0.01))
-    assert decide(with_champion(comparisons=beats, **own), ALPHA, False).outcome == "promoted"
+    assert decide(with_champion(comparisons=beats, **own), POLICY).outcome == "promoted"
     loses = (against("ridge-7", 0.01, "champion"), against("har", 0.4))
-    assert decide(with_champion(comparisons=loses, **own), ALPHA, False).outcome == "kept"
+    assert decide(with_champion(comparisons=loses, **own), POLICY).outcome == "kept"
 
 
 def test_a_partial_run_promotes_only_by_policy_and_says_so() -> None:
     found = with_champion(partial=("h2o: killed",))
-    assert decide(found, ALPHA, allow_partial=True).outcome == "promoted"
-    assert "partial run, as the policy allows: h2o: killed" in text(found, allow_partial=True)
+    lenient = dataclasses.replace(POLICY, allow_partial=True)
+    assert decide(found, lenient).outcome == "promoted"
+    assert "partial run, as the policy allows: h2o: killed" in text(found, lenient)
     assert "The run is partial" in text(found)
 
 
 def test_reasons_hold_the_figures_of_every_test() -> None:
-    reasons = decide(with_champion(0.2), ALPHA, False).reasons
+    reasons = decide(with_champion(0.2), POLICY).reasons
     assert reasons[0] == "The champion ridge-7 is kept; the challenger gbm does not replace it."
     assert reasons[1] == (
-        "gbm is not shown to be better than the champion ridge-7: loss 0.1 against 0.11, "
-        "Diebold-Mariano t 2.00, one-sided p 0.2000 (needed: below 0.05) on 510 dates (lag 5)."
+        "This is read 1 of the gate in the term from 2018-12-12; each rival must be beaten at 0.05, without further "
+        "correction."
     )
-    assert [reason.split(":")[0] for reason in reasons[2:]] == [
+    # The standard error is 0.01 / 2; the critical value on 510 dates at lag 5 is a little above the normal's 1.645.
+    assert reasons[2] == (
+        "gbm is not shown to be better than the champion ridge-7: loss 0.1 against 0.11, Diebold-Mariano t 2.00, "
+        "one-sided p 0.2 (needed: below 0.05, an advantage of 0.00833 where it was 0.01) on 510 dates (lag 5)."
+    )
+    assert [reason.split(":")[0] for reason in reasons[3:5]] == [
         "gbm is better than the baseline lhar",
         "gbm is better than the baseline har",
     ]
+    assert reasons[5] == (
+        "At this level and on these dates, an advantage over ridge-7 of 0.0125 (11.4% of its loss) is found with a "
+        "probability of 80%."
+    )
+    assert reasons[6].startswith("The champion is not refreshed: ")
+
+
+def test_the_level_is_the_reads_and_the_levels_sum_to_alpha() -> None:
+    levels = [read_level(read, 0.05) for read in range(1, 2001)]
+    assert levels[:3] == pytest.approx([0.025, 0.05 / 6, 0.05 / 12])
+    assert sum(levels) < 0.05
+    assert sum(levels) == pytest.approx(0.05, rel=1e-3)
+    assert level_of(evidence(read=3, level=0.05), Policy()) == pytest.approx(0.05 / 12), "never above the policy's"
+    assert level_of(evidence(read=1, level=0.001), Policy()) == 0.001, "never above the ledger's"
+    assert level_of(evidence(read=0, level=0.05), Policy()) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("worse", "outcome"), [(1.0, "promoted"), (0.05, "promoted"), (0.049, "kept"), (float("nan"), "kept")]
+)
+def test_a_qlike_that_is_significantly_worse_or_unknown_stops_a_replacement(worse: float, outcome: str) -> None:
+    tests = tuple(
+        dataclasses.replace(item, qlike_worse_p=worse if item.rival == "har" else 1.0)
+        for item in with_champion().comparisons
+    )
+    found = with_champion(comparisons=tests)
+    assert decide(found, POLICY).outcome == outcome
+    assert ("QLIKE" in text(found)) is (outcome == "kept")
+
+
+def test_reported_tests_never_decide() -> None:
+    def reported(p: float) -> Evidence:
+        tests = with_champion().comparisons
+        return with_champion(comparisons=tuple(dataclasses.replace(t, clark_west_p=p, hln_p=p) for t in tests))
+
+    assert decide(reported(0.9), POLICY) == decide(reported(0.0), POLICY) == decide(with_champion(), POLICY)
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (evidence(), "promoted; there was no champion before: on 510 gate dates it is better than every rival at 0.05"),
+        (
+            evidence(),
+            "on 510 gate dates it is better than every rival at 0.05, the level of read 1",
+        ),
         (with_champion(), "promoted in place of ridge-7"),
         (evidence(dates=12), "The gate has 12 dates; 504 are required."),
         (with_champion(champion_recipe_sha256="g"), "the champion's own recipe"),
         (with_champion(champion_unscored="no predictions"), "could not be scored on the gate rows: no predictions."),
-        (evidence(challenger="lhar", challenger_engine="baseline"), "lhar, is itself a baseline"),
+        (evidence(challenger="lhar", challenger_engine="baseline"), "The leader, lhar, is itself a baseline"),
+        (evidence(effective=12.34), "worth 12.3 that share no bar; 30 are required"),
+        (unread(), "The gate was not read for gbm: this recipe was read 3 gate dates ago; no read was spent."),
+        (unread(obstacles=("Survivors only.",)), "Survivors only. The gate was not read for gbm; no read was spent."),
+        (licensed(), "The champion ridge-7 is refreshed: its own recipe, refitted through last night, ships"),
+        (
+            licensed(),
+            "8 refits inside the gate, scored on 440 dates after their origins, changed the frozen fit's loss "
+            "by +0.10%, upper 95 % bound +0.40% (needed: below 1.00%)",
+        ),
+        (licensed(upper=0.012), "is refused: 8 refits"),
+        (licensed(not_refreshed="nothing new"), "The champion is not refreshed: nothing new."),
+        (with_champion(waivers=("survivorship, all 505 symbols reach the last session",)), "Waived: survivorship"),
         (evidence(comparisons=()), "no test against the best baseline (lhar)"),
         (evidence(best_baseline="", comparisons=()), "no baseline that could become one: nothing is promoted"),
         (with_champion(alarms=("R² of 40 %",)), "too good to be believed. The champion ridge-7 is kept. R² of 40 %"),
@@ -137,12 +240,12 @@ def test_reasons_name_the_rule(found: Evidence, words: str) -> None:
 
 def test_a_p_value_that_is_not_a_number_never_promotes() -> None:
     broken = (against("har", 0.001), against("lhar", float("nan")))
-    assert decide(evidence(comparisons=broken), ALPHA, False).outcome == "baseline"
+    assert decide(evidence(comparisons=broken), POLICY).outcome == "baseline"
 
 
 def test_a_comparison_on_too_few_dates_never_promotes() -> None:
     short = (against("har", 0.001), against("lhar", 0.001, dates=100))
-    assert decide(evidence(comparisons=short), ALPHA, False).outcome == "baseline"
+    assert decide(evidence(comparisons=short), POLICY).outcome == "baseline"
 
 
 def sessions(n: int) -> Any:
@@ -202,7 +305,7 @@ def test_a_rival_with_the_same_predictions_is_a_tie_and_not_evidence() -> None:
     losses = losses_by_date(sessions(510), np.arange(510.0), np.zeros(510), "mse")
     tie = compare(losses, losses.copy(), name="har", role="baseline", overlap=0)
     assert (tie.difference, tie.p_value) == (0.0, 1.0)
-    assert decide(evidence(comparisons=(tie, against("lhar", 0.001))), ALPHA, False).outcome == "baseline"
+    assert decide(evidence(comparisons=(tie, against("lhar", 0.001))), POLICY).outcome == "baseline"
 
 
 def test_evidence_on_other_dates_or_with_holes_is_refused() -> None:
@@ -214,31 +317,9 @@ def test_evidence_on_other_dates_or_with_holes_is_refused() -> None:
         compare(losses, holes, name="har", role="baseline", overlap=0)
 
 
-def score(**metrics: float) -> Score:
-    return Score(
-        rank=1, candidate="gbm", engine="h2o", metric="mse", direction="minimize", score=1.0, skill=0.0, metrics=metrics
-    )
-
-
-def target(name: Any, horizon: int = 1) -> Target:
-    return Target(name=name, horizon=horizon, kind="regression", loss="mse")
-
-
-def test_scores_too_good_for_a_return_raise_an_alarm() -> None:
-    assert plausibility_alarms(score(r2_zero=0.05, hit_rate=0.60, base_rate=0.55), target("return")) == ()
-    both = plausibility_alarms(score(r2_zero=0.06, hit_rate=0.66, base_rate=0.55), target("return", 5))
-    assert len(both) == 2
-    assert "6.0% on the selection rows for 5 bars ahead" in both[0]
-    assert "66.0% of sides called" in both[1]
-    assert "55.0%" in both[1]
-
-
-def test_direction_is_measured_against_its_base_rate() -> None:
-    assert plausibility_alarms(score(hit_rate=0.61, base_rate=0.58), target("direction")) == ()
-    assert len(plausibility_alarms(score(hit_rate=0.64, base_rate=0.58), target("direction"))) == 1
-
-
-def test_volatility_and_long_horizons_raise_none() -> None:
-    great = score(r2_zero=0.9, hit_rate=0.9, base_rate=0.5)
-    assert plausibility_alarms(great, target("volatility")) == ()
-    assert plausibility_alarms(great, target("return", 6)) == ()
+def test_qlike_is_the_leaderboards() -> None:
+    rng = np.random.default_rng(4)
+    label, prediction = rng.normal(-5, 0.5, (2, 50))
+    found = qlike_by_date(sessions(50), label, prediction, 1.3)
+    rows = Scored(label=label, prediction=prediction, date=np.arange(50), smearing=1.3)
+    assert found.mean() == pytest.approx(qlike(rows), rel=1e-12)
