@@ -54,12 +54,11 @@ class Walked:
 class Joined:
     """``frame``: the fold rows, in the order of the snapshot, with ``symbol, time, session, label, label_end, fold``.
 
-    ``positions``: where they lie among all rows (m,). ``weight``: average uniqueness of their labels (m,).
+    ``weight``: average uniqueness of their labels (m,).
     ``predictions``: by candidate, float64 (m,), finite; ``refused``: those that cannot be ranked, and why.
     """
 
     frame: pd.DataFrame
-    positions: IntArray
     weight: FloatArray
     predictions: dict[str, FloatArray]
     refused: dict[str, str]
@@ -85,25 +84,23 @@ def join(rows: pd.DataFrame, candidates: Mapping[str, Walked], target: Target) -
     if not len(positions):
         raise EngineError("no fold rows to rank candidates on: the windows were not drawn for these rows")
     chosen = rows.iloc[positions].reset_index(drop=True)
-    fits = chosen["scored_by"].to_numpy(dtype=object)
-    folds = sorted(set(fits), key=fold_number)
-    _check_folds(rows, positions, fits, folds)
+    number, names = pd.factorize(chosen["scored_by"].astype(str))
+    folds = sorted(names, key=fold_number)
+    fold = np.array([fold_number(name) for name in names], dtype=np.int64)[number]
+    _check_folds(rows, positions, fold, folds)
     predictions: dict[str, FloatArray] = {}
     refused: dict[str, str] = {}
     for name, candidate in sorted(candidates.items()):
         reason = _missing(candidate, folds, len(rows))
-        values = np.empty(0) if reason else _assembled(candidate, positions, fits, folds)
+        values = np.empty(0) if reason else _assembled(candidate, positions, fold, folds)
         reason = reason or fault(values, target, "on the fold rows")
         if reason:
             refused[name] = reason
         else:
             predictions[name] = values
-    numbers = np.array([fold_number(fit) for fit in fits], dtype=np.int64)
-    weight = chosen["weight"].to_numpy(np.float64)
     return Joined(
-        frame=chosen[["symbol", "time", "session", "label", "label_end"]].assign(fold=numbers),
-        positions=positions,
-        weight=weight,
+        frame=chosen[["symbol", "time", "session", "label", "label_end"]].assign(fold=fold),
+        weight=chosen["weight"].to_numpy(np.float64),
         predictions=predictions,
         refused=refused,
     )
@@ -134,12 +131,12 @@ def check_unseen(rows: pd.DataFrame, learned: npt.NDArray[np.bool_], scored: npt
         )
 
 
-def _check_folds(rows: pd.DataFrame, positions: IntArray, fits: npt.NDArray[np.object_], folds: list[str]) -> None:
+def _check_folds(rows: pd.DataFrame, positions: IntArray, fold: IntArray, folds: list[str]) -> None:
     for fit in folds:
         if fit not in rows.columns:
             raise DataError(f"fold rows are scored by {fit}, and no column says what it may learn from")
         scored = np.zeros(len(rows), dtype=bool)
-        scored[positions[fits == fit]] = True
+        scored[positions[fold == fold_number(fit)]] = True
         check_unseen(rows, rows[fit].to_numpy(dtype=bool), scored, fit)
 
 
@@ -153,9 +150,9 @@ def _missing(candidate: Walked, folds: list[str], rows: int) -> str:
     return f"its {short} has {len(candidate.fits[short]):,} predictions for {rows:,} rows" if short else ""
 
 
-def _assembled(candidate: Walked, positions: IntArray, fits: npt.NDArray[np.object_], folds: list[str]) -> FloatArray:
+def _assembled(candidate: Walked, positions: IntArray, fold: IntArray, folds: list[str]) -> FloatArray:
     values = np.full(len(positions), np.nan)
     for fit in folds:
-        mine = fits == fit
+        mine = fold == fold_number(fit)
         values[mine] = candidate.fits[fit][positions[mine]]
     return values

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm  # type: ignore[import-untyped]
 from arch.bootstrap import StationaryBootstrap
 from scipy import stats
 
@@ -20,10 +21,12 @@ from tasks.leaderboard.losses import row_losses
 from tasks.leaderboard.ranking import digest
 from tasks.leaderboard.shortlist import Shortlist
 from tasks.registry.gate import losses_by_date
+from tasks.statistics.diebold_mariano import p_value
 from tests.leaderboard.walks import (
     BARRIER,
     DIRECTION,
     RETURN,
+    VOLATILITY,
     FloatArray,
     around,
     board,
@@ -124,6 +127,29 @@ def test_p_values_agree_with_the_t_test_where_losses_are_independent(rows: pd.Da
     by_name = {score.candidate: score for score in found.scores}
     assert by_name["gbm"].p_values["har"] == pytest.approx(t.pvalue, abs=0.03)
     assert by_name["har"].p_values == {}
+
+
+@pytest.mark.parametrize(("horizon", "symbols"), [(1, 1), (5, 1), (5, 4)])
+def test_p_values_are_the_gates_test_on_statsmodels_newey_west_t(horizon: int, symbols: int) -> None:
+    """Losses averaged by date, the lag of the gate, Bartlett's weights; then the fixed-b law."""
+    rows = rows_of(horizon=horizon, symbols=symbols)
+    # Overlapping labels make errors that last: a moving average of the noise.
+    noise = [around(rows, s, seed) - rows["label"].fillna(-4.8).to_numpy() for s, seed in ((0.30, 4), (0.33, 5))]
+    mine, theirs = (
+        rows["label"].fillna(-4.8).to_numpy() + pd.Series(e).rolling(horizon, 1).mean().to_numpy() for e in noise
+    )
+    target = dataclasses.replace(VOLATILITY, horizon=horizon)
+    found = board(rows, [walked(rows, "har", theirs), walked(rows, "gbm", mine, "h2o")], target)
+    fold = rows["window"] == "fold"
+    by_date = ((rows["label"] - theirs) ** 2 - (rows["label"] - mine) ** 2)[fold].groupby(rows["session"][fold]).mean()
+    n = len(by_date)
+    lag = max(horizon - 1, int(4 * (n / 100) ** (2 / 9)))
+    hac = {"maxlags": lag, "use_correction": False}
+    fit = sm.OLS(by_date.to_numpy(), np.ones(n)).fit(cov_type="HAC", cov_kwds=hac)
+    by_name = {score.candidate: score for score in found.scores}
+    assert by_name["gbm"].p_values["har"] == pytest.approx(p_value(float(fit.tvalues[0]), n, lag), rel=1e-9)
+    # With some 350 dates the fixed-b law is not far from the normal one.
+    assert by_name["gbm"].p_values["har"] == pytest.approx(stats.norm.sf(fit.tvalues[0]), abs=0.02)
 
 
 def test_every_baseline_and_the_champion_are_rivals_and_nobody_ones_own(rows: pd.DataFrame) -> None:
