@@ -31,12 +31,12 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.progress import StageClock
-from tasks.backtest.task import backtest, backtest_gate
+from tasks.backtest.task import backtest, backtest_gate, draw_tear_sheet, zipline_check
 from tasks.bars.task import ingest
 from tasks.contracts import EngineResult, FeatureMatrix, Rows
 from tasks.environment import installed_versions
 from tasks.features.catalogue import lookback
-from tasks.features.task import build_features, specification
+from tasks.features.task import build_features, check_features, specification
 from tasks.leaderboard.task import inspect, score, shortlist
 from tasks.problem import Problem
 from tasks.registry.fits import Fits
@@ -54,7 +54,7 @@ from tasks.registry.task import (
 from tasks.report.facts import Facts, forecasts
 from tasks.report.task import publish
 from tasks.search.jobs import CHAMPION, Jobs, gate_jobs, walk_jobs
-from tasks.search.results import named, notes, seconds_by_engine
+from tasks.search.results import named, notes, seconds_by_engine, with_failures
 from tasks.search.task import explain, refit, search
 from tasks.splits.sizes import precheck
 from tasks.splits.task import make_rows
@@ -76,14 +76,15 @@ def nightly(problem: Problem) -> Facts:
         rows = make_rows(problem, snapshot, features)
     with clock.stage("search"):
         registry.result()  # a registry that cannot be opened is found before the search, not after it
-        pass
-        results = _search(problem, features, rows)
+        truncated = check_features.submit(problem, snapshot, features)
+        found = _search(problem, features, rows)
     with clock.stage("folds"):
         incumbent = champion_now(problem.name)
         recipe = incumbent.recipe_for(problem.predicts) if incumbent else None
-        chosen = shortlist(problem, rows, results, incumbent.recipe_sha256 if incumbent and recipe else "")
+        chosen = shortlist(problem, rows, found, incumbent.recipe_sha256 if incumbent and recipe else "")
         unknown = None if chosen.champion else recipe
-        walked = _refit(problem, features, rows, walk_jobs(results, chosen.names, unknown, rows.fits))
+        walked = _refit(problem, features, rows, walk_jobs(found, chosen.names, unknown, rows.fits))
+        results = with_failures(found, walked)
     with clock.stage("leaderboard"):
         board = score(problem, rows, results, walked, chosen)
         trials = count_trials(problem, snapshot, rows, board, (*results, *walked))
@@ -91,26 +92,29 @@ def nightly(problem: Problem) -> Facts:
         board = replace(board, statistics=counted, backtests=backtest(problem, snapshot, rows, board, trials))
     with clock.stage("refit"):
         leader = named((*results, *walked), board.scores[0].candidate)
+        same = (chosen.champion or CHAMPION) if recipe else ""
         jobs = gate_jobs(
             results, leader.name, unknown, rows.fits,
             ship=problem.refit == "through_gate",
-            incumbent=(chosen.champion or CHAMPION) if recipe else "",
+            incumbent=same,
             licence=licence_due(incumbent, problem, snapshot, rows),
             canary=problem.seed,
         )  # fmt: skip
+        traded = zipline_check.submit(problem, snapshot, rows, board, (leader.name, same))
+        sheet = draw_tear_sheet.submit(problem, board.backtests[0]) if board.backtests else None
         explained = explain.submit(problem, features, rows, leader.engine, leader.model)
         refitted = _refit(problem, features, rows, jobs)
     with clock.stage("gate"):
         night = Night(
             problem=problem, snapshot=snapshot, features=features, rows=rows, results=results,
-            leaderboard=replace(board, alarms=inspect(problem, rows, board, refitted, ())),
+            leaderboard=replace(board, alarms=inspect(problem, rows, board, refitted, truncated.result())),
             code_version=code_digest("tasks", "flows"),
             notes=(*rows.warnings, *notes(results, (*walked, *refitted, explained.result()))),
         )  # fmt: skip
         fits = Fits.of(refitted)
         verdict = judge(night, fits, incumbent)
         read = verdict.evidence.read > 0
-        traded = backtest_gate(problem, snapshot, rows, tuple(fits.gated.values()) if read else (), trials)
+        earned = backtest_gate(problem, snapshot, rows, tuple(fits.gated.values()) if read else (), trials)
     with clock.stage("register"):
         logged = log_night(night)
         registered = register_version(night, logged, verdict.entry)
@@ -127,7 +131,9 @@ def nightly(problem: Problem) -> Facts:
             decision=verdict.decision,
             evidence=verdict.evidence,
             engines=results,
-            gate_backtests=traded,
+            gate_backtests=earned,
+            event_driven=traded.result(),
+            tear_sheet=sheet.result() if sheet else None,
             forecasts=forecasts(night.leaderboard, fits.gated),
             importance_of=leader.name,
             importance=explained.result().importance,

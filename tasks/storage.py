@@ -81,6 +81,12 @@ def write_text(path: Path, text: str) -> Ref:
     return Ref(path=str(path), sha256=sha256_bytes(data), rows=text.count("\n"))
 
 
+def read_text(ref: Ref) -> str:
+    """Read UTF-8 text back. Raises IntegrityError if its digest is not the recorded one."""
+    _require_digest(ref)
+    return Path(ref.path).read_text(encoding="utf-8")
+
+
 def write_parquet(path: Path, frame: pd.DataFrame) -> Ref:
     """Write a frame as Parquet, atomically. The index is not kept."""
     _write_atomic(path, lambda target: frame.to_parquet(target, index=False, compression="zstd"))
@@ -89,14 +95,17 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> Ref:
 
 def read_parquet(ref: Ref, columns: list[str] | None = None) -> pd.DataFrame:
     """Read a frame back. Raises IntegrityError, before parsing, if the file's digest is not the recorded one."""
-    path = Path(ref.path)
-    found = sha256_file(path)
+    _require_digest(ref)
+    return pd.read_parquet(ref.path, columns=columns)
+
+
+def _require_digest(ref: Ref) -> None:
+    found = sha256_file(Path(ref.path))
     if found != ref.sha256:
         raise IntegrityError(
-            f"{path}: SHA-256 is {found[:12]}…, recorded was {ref.sha256[:12]}…: the file was altered or damaged. "
+            f"{ref.path}: SHA-256 is {found[:12]}…, recorded was {ref.sha256[:12]}…: the file was altered or damaged. "
             "Delete it and run again; it will be computed anew."
         )
-    return pd.read_parquet(path, columns=columns)
 
 
 def code_digest(*packages: str) -> str:

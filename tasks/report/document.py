@@ -21,6 +21,7 @@ from tasks.report.facts import (
     is_reproducible,
     level,
     ranked,
+    tear_sheet,
 )
 
 
@@ -44,8 +45,9 @@ def document(facts: Facts) -> dict[str, Any]:
             "alarms": list(facts.leaderboard.alarms),
         },
         "backtests": [to_json(test) for test in facts.leaderboard.backtests],
-        "event_driven": list(facts.event_driven),
-        "tear_sheet": facts.tear_sheet,
+        "gate_backtests": [to_json(test) for test in facts.gate_backtests],
+        "event_driven": [{**to_json(item), "said": words.event_driven(item)} for item in facts.event_driven],
+        "tear_sheet": tear_sheet(facts),
         "best_baseline": getattr(best_baseline(facts), "candidate", ""),
         "decision": _decision(facts),
         "gate": [{**to_json(item), "verdict": _verdict(facts, item)} for item in comparisons(facts)],

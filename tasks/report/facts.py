@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tasks.contracts import Candidate, EngineResult, Ref, Rows, Snapshot
-from tasks.evaluation import Backtest, Decision, Evidence, GateComparison, Leaderboard, Score
+from tasks.evaluation import Backtest, Decision, Evidence, GateComparison, Leaderboard, Score, ZiplineCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Facts:
     ``problem`` is ``Problem.model_dump(mode="json")``. ``importance`` belongs to ``importance_of``. ``version`` is the
     registered version that this night made, ``champion_version`` the one that the alias names after it; empty if none.
     ``run_url`` is a page of the tracking server, if it has any. ``tear_sheet`` is the page of the backtest and
-    ``event_driven`` what the event-driven backtest said of it, both empty where there is none. ``bars_needed`` is how
+    ``event_driven`` what Zipline said of it; ``gate_backtests`` are those on the gate window. ``bars_needed`` is how
     many bars the champion takes for one prediction. ``seconds`` is wall time by stage.
     """
 
@@ -55,8 +55,8 @@ class Facts:
     tracking_uri: str = ""
     run_url: str = ""
     report: str = ""
-    tear_sheet: str = ""
-    event_driven: tuple[str, ...] = ()
+    tear_sheet: Ref | None = None
+    event_driven: tuple[ZiplineCheck, ...] = ()
     gate_backtests: tuple[Backtest, ...] = ()
     bars_needed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -128,6 +128,11 @@ def level(facts: Facts) -> float:
     if facts.evidence and facts.evidence.read:
         return facts.evidence.level
     return float(facts.problem.get("alpha", 0.05))
+
+
+def tear_sheet(facts: Facts) -> str:
+    """Where the page of the leader's backtest lies, beside the report; empty if there is none."""
+    return facts.report.removesuffix(".html") + "-backtest.html" if facts.tear_sheet and facts.report else ""
 
 
 def gate_loss(facts: Facts, name: str) -> float:

@@ -40,7 +40,8 @@ def render(night: Night) -> str:
         facts=facts, told=told, leader=told.chosen(facts), reference=told.best_baseline(facts),
         board=_board(facts), gate=_gate(facts), drawings=drawings(night), windows=facts.rows.windows,
         importance=_importance(facts), engines=[_engine(result) for result in facts.engines],
-        backtests=backtests(facts), protocol=protocol(facts),
+        backtests=backtests(facts.leaderboard.backtests), gate_backtests=backtests(facts.gate_backtests),
+        protocol=protocol(facts),
         stages=_timed(facts.seconds), engine_seconds=_timed(facts.engine_seconds), data=_data(facts),
         snippet=words.snippet(facts), settings=_settings(facts), link=_link(facts.run_url),
     )  # fmt: skip

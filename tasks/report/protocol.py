@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.evaluation import Backtest
 from tasks.report import words
 from tasks.report.facts import Facts
 
@@ -17,7 +18,7 @@ class Number:
     value: float
 
 
-def backtests(facts: Facts) -> list[dict[str, Any]]:
+def backtests(tests: tuple[Backtest, ...]) -> list[dict[str, Any]]:
     """What trading on each candidate's predictions would have earned, figures as shown."""
     shown = {
         "over cash": ("excess_return", words.signed_percent),
@@ -38,7 +39,7 @@ def backtests(facts: Facts) -> list[dict[str, Any]]:
                 head: Number(say(getattr(test, name)), getattr(test, name)) for head, (name, say) in shown.items()
             },
         }
-        for test in facts.leaderboard.backtests
+        for test in tests
     ]
 
 

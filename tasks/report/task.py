@@ -14,11 +14,11 @@ from prefect.cache_policies import NO_CACHE
 from tasks.contracts import Ref
 from tasks.errors import ConfigurationError
 from tasks.report import markdown
-from tasks.report.facts import Facts, Forecast
+from tasks.report.facts import Facts, Forecast, tear_sheet
 from tasks.report.night import Night, Predictions
 from tasks.report.page import render
 from tasks.report.series import Floats
-from tasks.storage import home, read_parquet, write_text
+from tasks.storage import home, read_parquet, read_text, write_text
 
 
 @task(name="report", cache_policy=NO_CACHE)
@@ -26,6 +26,8 @@ def publish(facts: Facts) -> Facts:
     """Write the page and leave the night's artifacts in Prefect; the facts come back with the page's path."""
     path = page_path(facts)
     told = dataclasses.replace(facts, report=str(path))
+    if facts.tear_sheet is not None:
+        write_text(Path(tear_sheet(told)), read_text(facts.tear_sheet))
     write_text(path, render(night_of(told)))
     leave_artifacts(told)
     return told

@@ -70,14 +70,12 @@ def leaderboard(document: dict[str, Any]) -> Table:
     ranking = words.metric(scores[0]["metric"]).short if scores else "score"
     extra = next((name for name in EXTRA_METRIC if any(name in score["metrics"] for score in scores)), "")
     ranked = document["ranking"]
-    left = (
-        f"\n{len(ranked['not_refitted'])} more candidates stayed behind in the search" if ranked["not_refitted"] else ""
-    )
+    left = f"\nnot refitted, by the search's own rows: {len(ranked['not_refitted'])}" if ranked["not_refitted"] else ""
     table = Table(
         title=Text(f"Leaderboard: {words.clean(document['question'], 120)}", style="bold"),
         caption=Text(
             f"{len(ranked['folds'])} walk-forward folds (used to choose), {ranked['rows']:,} rows; by {ranking}\n"
-            f"dim: baselines; p: against the hardest; gate: never used to choose{left}"
+            f"dim: baselines; p: against the hardest of them\ngate: never used to choose{left}"
         ),
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
     )  # fmt: skip
@@ -135,7 +133,7 @@ def backtests(document: dict[str, Any]) -> Table:
     why = next((test["illustrative"] for test in tests if test["illustrative"]), "")
     table = Table(
         title=Text(f"After costs: rule '{words.clean(tests[0]['rule'], 60)}'", style="bold"),
-        caption=Text(f"Illustrative: {words.clean(why, 200)}" if why else "a year; alpha against buy-and-hold"),
+        caption=Text(words.folded(f"Illustrative: {why}" if why else "a year; alpha against buy-and-hold", 64)),
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
     )  # fmt: skip
     table.add_column("candidate", overflow="ellipsis", no_wrap=True, max_width=18)

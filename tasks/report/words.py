@@ -6,12 +6,13 @@ A number is never recomputed here, only written: what is shown rounds what was g
 from __future__ import annotations
 
 import math
+import textwrap
 import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
 from tasks.contracts import EngineResult
-from tasks.evaluation import Evidence, GateComparison, Score
+from tasks.evaluation import Evidence, GateComparison, Score, ZiplineCheck
 from tasks.report.facts import Facts, best_baseline, has_champion, is_reproducible
 
 LONGEST_NAME = 200
@@ -81,6 +82,11 @@ def _visible(character: str) -> str:
     if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
         return character.encode("unicode_escape", "surrogatepass").decode("ascii")
     return character
+
+
+def folded(text: str, width: int) -> str:
+    """Text in lines of at most so many characters."""
+    return "\n".join(textwrap.wrap(clean(text, 600), width))
 
 
 def figure(value: float, digits: int = 4) -> str:
@@ -327,6 +333,18 @@ def reading(evidence: Evidence) -> str:
     if not evidence.read:
         return f"not read for the challenger: {clean(evidence.not_read, 300)}" if evidence.not_read else "not read"
     return f"{ordinal(evidence.read)} read of this term, at level {figure(evidence.level, 3)}"
+
+
+def event_driven(check: ZiplineCheck) -> str:
+    """What Zipline made of a candidate's positions."""
+    name = clean(check.candidate, 60)
+    if check.error:
+        return f"{name}: not traded by Zipline: {clean(check.error, 300)}"
+    return (
+        f"{name} traded by Zipline: {check.trades:,} trades on {check.sessions:,} sessions, {check.unmatched} of them "
+        f"not the evaluator's, equity apart by {figure(check.equity_difference, 2)}; {percent(check.annual_return)} a "
+        f"year there, {percent(check.economic_return)} with impact and borrow"
+    )
 
 
 def licence(evidence: Evidence) -> str:

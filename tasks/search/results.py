@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from tasks.contracts import Candidate, EngineResult
@@ -14,6 +15,17 @@ def named(results: Iterable[EngineResult], name: str) -> Candidate:
     if not found:
         raise EngineError(f"no engine left a candidate called {name!r}")
     return next((c for c in found if not c.rows), found[-1])
+
+
+def with_failures(results: Iterable[EngineResult], walked: Iterable[EngineResult]) -> tuple[EngineResult, ...]:
+    """The search's results, each with the failure of its engine on the folds where it had none before."""
+    failed = {result.engine: f"on the folds: {result.error}" for result in walked if result.error}
+    return tuple(
+        dataclasses.replace(result, error=failed[result.engine])
+        if result.engine in failed and not result.error
+        else result
+        for result in results
+    )
 
 
 def notes(results: Iterable[EngineResult], refitted: Iterable[EngineResult]) -> tuple[str, ...]:

@@ -225,7 +225,7 @@ def backtest(name: str) -> Backtest:
     return Backtest(
         candidate=name, rule="sign", rows="folds", dates=105, annual_return=0.04, excess_return=0.03,
         annual_volatility=0.15, sharpe=0.2, max_drawdown=0.21, turnover=80.0, costs=0.012, break_even_bps=3.2,
-        alpha=-0.01, beta=0.3, deflated_sharpe=0.12, capacity=2.5e7,
+        alpha=-0.01, beta=0.3, alpha_t=-0.4, deflated_sharpe=0.12, capacity=2.5e7,
         illustrative="an index cannot be traded",
     )  # fmt: skip
 
