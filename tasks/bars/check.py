@@ -7,7 +7,11 @@
 4. Repeats: equal ones are used once, a later one in the same file revises the earlier, files that disagree quarantine
    the symbol.
 5. Series: constant ones and those with a hole of a year are quarantined; a wrong bar size refuses the source.
+6. History (``defects/table.py``): bars that show a later session's prices are set aside, then every series is held
+   against itself, its neighbours and the calendar.
 
+Quarantine acts from the session of the defect on: the symbol's bars before it stay, whatever is found out later. A
+source of one symbol is refused instead, and so is one in which more than 1 % of all rows are broken or quarantined for.
 Nothing is repaired and nothing is written here.
 """
 
@@ -21,7 +25,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.bars.describe import SourceDescription
-from tasks.bars.facts import opens_warning
+from tasks.bars.facts import never_closes, opens_warning
+from tasks.bars.history_checks import SAID, judge_history
 from tasks.bars.panel import Panel, build_panel, canonical
 from tasks.bars.raw import RawBars
 from tasks.bars.refusal import printable, refusal
@@ -42,10 +47,19 @@ from tasks.bars.series import (
 )
 from tasks.bars.sessions import CalendarRangeError
 from tasks.bars.stamps import Mask
+from tasks.bars.verdict import (
+    SOURCE_LIMIT,
+    Verdict,
+    first_session,
+    left_out,
+    quarantine,
+    sessions_left_out,
+    still_in,
+    symbols,
+)
 from tasks.contracts import Finding, Severity
 
 SYMBOL_LIMIT = 0.001
-SOURCE_LIMIT = 0.01
 log = logging.getLogger("nocturne.bars")
 
 
@@ -55,29 +69,17 @@ class CheckedBars:
 
     ``frame``: canonical bars. ``adjusted``: symbol, time, session, adj_close and factor (adj_close / close) for the
     same rows, NaN where the source has none; None if it has no adjusted close. ``superseded``: canonical bars that a
-    later row of the same file replaced, oldest first.
+    later row of the same file replaced, oldest first. ``quarantined_from``: symbol -> first session (ISO date) whose
+    bars are left out; symbols that the source lacks altogether are quarantined without one.
     """
 
     frame: pd.DataFrame
     findings: tuple[Finding, ...]
     quarantined: tuple[str, ...]
     warnings: tuple[str, ...]
+    quarantined_from: dict[str, str] = field(default_factory=dict)
     adjusted: pd.DataFrame | None = None
     superseded: pd.DataFrame | None = None
-
-
-@dataclass(slots=True)
-class _Verdict:
-    findings: list[Finding] = field(default_factory=list)
-    quarantined: dict[int, str] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    refused: str = ""
-    kept: Rows = field(default_factory=lambda: np.array([], dtype=np.int64))
-    superseded: Rows = field(default_factory=lambda: np.array([], dtype=np.int64))
-
-    def refuse(self, rule: str, why: str, detail: str) -> None:
-        self.refused = self.refused or why
-        self.findings.append(Finding(rule=rule, severity="refused", detail=detail))
 
 
 def check_bars(raw: RawBars, description: SourceDescription, now: pd.Timestamp) -> CheckedBars:
@@ -97,25 +99,27 @@ def check_bars(raw: RawBars, description: SourceDescription, now: pd.Timestamp) 
     return _accepted(panel, verdict)
 
 
-def _judge(panel: Panel) -> _Verdict:
-    verdict = _Verdict(findings=list(panel.raw.findings))
+def _judge(panel: Panel) -> Verdict:
+    verdict = Verdict(findings=list(panel.raw.findings))
     _judge_symbols(panel, verdict)
     _note_time_cuts(panel, verdict)
     broken = _judge_rows(panel, verdict)
-    out = np.isin(panel.code, list(verdict.quarantined))
-    repeats = find_repeats(panel, panel.live & ~broken & ~out)
+    repeats = find_repeats(panel, panel.live & ~broken & ~left_out(panel, verdict))
     _judge_repeats(panel, repeats, verdict)
-    kept = repeats.kept[~np.isin(panel.code[repeats.kept], list(verdict.quarantined))]
-    _judge_series(panel, kept, verdict)
-    verdict.kept = kept[~np.isin(panel.code[kept], list(verdict.quarantined))]
-    verdict.superseded = repeats.superseded[np.isin(panel.code[repeats.superseded], panel.code[verdict.kept])]
+    _judge_series(panel, still_in(panel, verdict, repeats.kept), verdict)
+    kept = still_in(panel, verdict, repeats.kept)
+    if not verdict.refused and len(kept):
+        kept = judge_history(panel, kept, verdict)
+    verdict.kept = still_in(panel, verdict, kept)
+    superseded = still_in(panel, verdict, repeats.superseded)
+    verdict.superseded = superseded[np.isin(panel.code[superseded], panel.code[verdict.kept])]
     verdict.findings.extend(short_histories(panel, verdict.kept))
     if not len(verdict.kept) and not verdict.refused:
         verdict.refuse("nothing-left", "no usable bar is left.", "no bar passed the checks")
     return verdict
 
 
-def _judge_symbols(panel: Panel, verdict: _Verdict) -> None:
+def _judge_symbols(panel: Panel, verdict: Verdict) -> None:
     verdict.missing = [name for name in panel.description.symbols if name not in panel.raw.symbols]
     for name in verdict.missing:
         have = ", ".join(printable(symbol) for symbol in panel.raw.symbols[:5])
@@ -124,28 +128,14 @@ def _judge_symbols(panel: Panel, verdict: _Verdict) -> None:
             Finding(rule="symbol-missing", severity="quarantined", symbol=printable(name, 64), detail=detail)
         )
     for code in sorted(hostile_symbols(panel)):
-        _quarantine(panel, verdict, code, "hostile-name", "not a ticker: its rows are not used")
-    if _symbols(panel) == 1:
+        quarantine(panel, verdict, code, "hostile-name", "not a ticker: its rows are not used")
+    if symbols(panel) == 1:
         return  # Its rows will be refused one by one, which says more.
     for code in sorted(empty_symbols(panel) - set(verdict.quarantined)):
-        _quarantine(panel, verdict, code, "all-missing", "no row has all four prices")
+        quarantine(panel, verdict, code, "all-missing", "no row has all four prices")
 
 
-def _quarantine(panel: Panel, verdict: _Verdict, code: int, rule: str, detail: str) -> None:
-    symbol = printable(panel.raw.symbols[code], 64)
-    verdict.quarantined[code] = rule
-    alone = _symbols(panel) == 1
-    severity: Severity = "refused" if alone else "quarantined"
-    verdict.findings.append(Finding(rule=rule, severity=severity, symbol=symbol, detail=detail))
-    if alone:
-        verdict.refused = verdict.refused or f"its only symbol breaks the rule {rule}."
-
-
-def _symbols(panel: Panel) -> int:
-    return len(np.unique(panel.code[panel.live & (panel.code >= 0)]))
-
-
-def _note_time_cuts(panel: Panel, verdict: _Verdict) -> None:
+def _note_time_cuts(panel: Panel, verdict: Verdict) -> None:
     verdict.findings.extend(disorder_findings(panel))
     verdict.findings.extend(
         panel.finding(at, "unfinished", "info", "the bar closes later than now; dropped")
@@ -156,13 +146,13 @@ def _note_time_cuts(panel: Panel, verdict: _Verdict) -> None:
         verdict.findings.append(Finding(rule="as-of", severity="info", detail=detail))
 
 
-def _judge_rows(panel: Panel, verdict: _Verdict) -> Mask:
-    out = np.isin(panel.code, list(verdict.quarantined))
+def _judge_rows(panel: Panel, verdict: Verdict) -> Mask:
+    out = left_out(panel, verdict)
     counted = panel.live & ~out
     rules = [RowRule(rule.name, rule.broken & counted, rule.words) for rule in row_rules(panel)]
     broken: Mask = np.logical_or.reduce([rule.broken for rule in rules])
     bad, total = int(broken.sum()) + len(panel.raw.ragged), int(counted.sum()) + len(panel.raw.ragged)
-    alone = _symbols(panel) == 1
+    alone = symbols(panel) == 1
     refused = bool(bad) and (alone or bad > SOURCE_LIMIT * total)
     if refused:
         limit = "in a source of one symbol" if alone else f"of {total:,} ({bad / total:.2%}; 1 % is the limit)"
@@ -180,41 +170,46 @@ def _judge_rows(panel: Panel, verdict: _Verdict) -> Mask:
     return broken
 
 
-def _judge_shares(panel: Panel, verdict: _Verdict, bad: Mask, counted: Mask, rule: str) -> None:
+def _judge_shares(panel: Panel, verdict: Verdict, bad: Mask, counted: Mask, rule: str) -> None:
     size = len(panel.raw.symbols)
     named = counted & (panel.code >= 0)
     broken = np.bincount(panel.code[bad & named], minlength=size)
     total = np.bincount(panel.code[named], minlength=size)
     for code in np.flatnonzero(broken > SYMBOL_LIMIT * total).tolist():
         share = f"{broken[code]:,} of {total[code]:,} rows ({broken[code] / total[code]:.2%}; 0.1 % is the limit)"
-        _quarantine(panel, verdict, code, rule, share)
+        quarantine(
+            panel, verdict, code, rule, share, since=first_session(panel, np.flatnonzero(bad & (panel.code == code)))
+        )
 
 
-def _judge_repeats(panel: Panel, repeats: Repeats, verdict: _Verdict) -> None:
-    alone = _symbols(panel) == 1
+def _judge_repeats(panel: Panel, repeats: Repeats, verdict: Verdict) -> None:
+    alone = symbols(panel) == 1
     verdict.findings.extend(repeat_findings(panel, repeats, "refused" if alone else "set_aside"))
     if len(repeats.revised) > SOURCE_LIMIT * panel.live.sum():
         count = f"{len(repeats.revised):,} rows contradict an earlier one of the same symbol and time"
         verdict.refuse("conflicting-duplicate", f"{count} (1 % is the limit).", count)
     for code in np.unique(panel.code[repeats.disagreeing]).tolist():
-        count = f"{int((panel.code[repeats.disagreeing] == code).sum()):,} bars differ between its files"
-        _quarantine(panel, verdict, code, "files-disagree", count)
+        rows = repeats.disagreeing[panel.code[repeats.disagreeing] == code]
+        count = f"{len(rows):,} bars differ between its files"
+        quarantine(panel, verdict, code, "files-disagree", count, since=first_session(panel, rows))
 
 
-def _judge_series(panel: Panel, kept: Rows, verdict: _Verdict) -> None:
-    for rule, found in (("constant", constant_symbols(panel, kept)), ("long-gap", long_gaps(panel, kept))):
-        for code, detail in sorted(found.items()):
-            _quarantine(panel, verdict, code, rule, detail)
+def _judge_series(panel: Panel, kept: Rows, verdict: Verdict) -> None:
+    for code, detail in sorted(constant_symbols(panel, kept).items()):
+        quarantine(panel, verdict, code, "constant", detail)
+    for code, (at, detail) in sorted(long_gaps(panel, kept).items()):
+        quarantine(panel, verdict, code, "long-gap", detail, since=panel.placed.session[at])
     size = wrong_bar_size(panel, kept)
     if size:
         verdict.refuse("bar-size", f"{size}.", size)
 
 
-def _accepted(panel: Panel, verdict: _Verdict) -> CheckedBars:
+def _accepted(panel: Panel, verdict: Verdict) -> CheckedBars:
     frame = validate_bars(canonical(panel, verdict.kept), panel.description.negative_prices)
     names = [printable(panel.raw.symbols[code], 64) for code in verdict.quarantined]
     quarantined = tuple(sorted({*names, *(printable(name, 64) for name in verdict.missing)}))
-    warnings = _warnings(frame, verdict.findings, quarantined, panel.raw.has_volume)
+    continuous = never_closes(panel.description.calendar)
+    warnings = _warnings(frame, verdict.findings, quarantined, panel.raw.has_volume, continuous)
     for warning in warnings:
         log.warning("%s: %s", panel.description.source, warning)
     return CheckedBars(
@@ -222,6 +217,7 @@ def _accepted(panel: Panel, verdict: _Verdict) -> CheckedBars:
         findings=tuple(verdict.findings),
         quarantined=quarantined,
         warnings=warnings,
+        quarantined_from=sessions_left_out(panel, verdict),
         adjusted=_adjusted(panel, verdict.kept, frame),
         superseded=canonical(panel, verdict.superseded) if len(verdict.superseded) else None,
     )
@@ -237,7 +233,7 @@ def _adjusted(panel: Panel, kept: Rows, frame: pd.DataFrame) -> pd.DataFrame | N
 
 
 def _warnings(
-    frame: pd.DataFrame, findings: list[Finding], quarantined: tuple[str, ...], has_volume: bool
+    frame: pd.DataFrame, findings: list[Finding], quarantined: tuple[str, ...], has_volume: bool, continuous: bool
 ) -> tuple[str, ...]:
     counts = Counter(f.rule for f in findings if f.severity == "set_aside")
     revised = sum(f.rule == "conflicting-duplicate" for f in findings)
@@ -248,6 +244,13 @@ def _warnings(
         f"{revised:,} rows contradict an earlier row of the same file; the later one is used" if revised else "",
         f"symbols with fewer bars than the longest feature looks back over: {short:,}" if short else "",
         "" if has_volume else "the source has no volume",
-        opens_warning(frame),
+        _noted(findings),
+        opens_warning(frame, continuous),
     ]
     return tuple(text for text in told if text)
+
+
+def _noted(findings: list[Finding]) -> str:
+    """What was seen in the history and not acted on, by rule."""
+    counts = Counter(f.rule for f in findings if f.severity == "warning" and f.rule in SAID)
+    return "seen and kept: " + ", ".join(f"{rule} {count:,}" for rule, count in counts.items()) if counts else ""

@@ -12,8 +12,11 @@ import pandas as pd
 REPEATED_OPENS = 0.10
 TRADED_SHARE = 0.95
 ENOUGH = 20
+ENOUGH_OF_MANY = 60
 EARLIER = 0.6
 """Share of the sessions, from the first on, that decides."""
+SURVIVED = 5
+"""A symbol whose last bar lies within so many sessions of the last one of all has survived."""
 
 
 def earlier_part(frame: pd.DataFrame) -> pd.DataFrame:
@@ -22,26 +25,58 @@ def earlier_part(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["session"].isin(sessions[: max(int(EARLIER * len(sessions)), 1)])]
 
 
-def repeated_opens(frame: pd.DataFrame) -> dict[int, float]:
-    """Year -> share of sessions whose first open equals the previous session's last close, to the last digit.
+def opens_by_year(frame: pd.DataFrame, continuous: bool = False) -> pd.DataFrame:
+    """How often a session's first open equals the previous session's last close, by symbol and year.
 
-    ``frame``: canonical bars. Years with fewer than 20 such pairs are left out.
+    ``frame``: canonical bars. Columns ``symbol, year, pairs, share, near, repeated``. ``repeated``: the share is above
+    10 %, and not for coarse ticks. Where prices move by a few ticks overnight, opens meet the close by chance as often
+    as they miss it by one tick to either side; ``near`` is the share of those, and opens that are trades of their own
+    equal the close at most as often as that (one standard deviation allowed). Markets that never close (``continuous``)
+    are not given that benefit: they have no overnight at all. Years with fewer than 20 pairs (60 in a panel) are left
+    out.
     """
     symbol, session = frame["symbol"].to_numpy(), frame["session"].to_numpy()
     first = (symbol[1:] == symbol[:-1]) & (session[1:] != session[:-1])
-    equal = (frame["open"].to_numpy()[1:] == frame["close"].to_numpy()[:-1])[first]
-    years = pd.DatetimeIndex(session[1:][first]).year
-    by_year = pd.Series(equal, index=years).groupby(level=0).agg(["mean", "size"])
-    return {int(year): float(row["mean"]) for year, row in by_year.iterrows() if row["size"] >= ENOUGH}  # type: ignore[call-overload]
+    close = frame["close"].to_numpy()[:-1][first]
+    miss = np.abs(frame["open"].to_numpy()[1:][first] - close)
+    equal = miss <= 1e-9 * np.abs(close)
+    pairs = pd.DataFrame({"symbol": symbol[1:][first], "year": pd.DatetimeIndex(session[1:][first]).year})
+    keys = [pairs["symbol"], pairs["year"]]
+    group = pairs.groupby(["symbol", "year"], sort=True).ngroup().to_numpy()
+    tick = pd.Series(np.where(equal, np.nan, miss)).groupby(group).quantile(0.05).to_numpy()
+    near = ~equal & (miss <= 1.01 * tick[group]) if len(group) else equal
+    table = (
+        pd.DataFrame({"equal": equal, "near": near})
+        .groupby(keys)
+        .agg(pairs=("equal", "size"), share=("equal", "mean"), near=("near", "mean"))
+    )
+    allowed = 0.0 if continuous else table["near"] + np.sqrt(table["near"] / table["pairs"])
+    table["repeated"] = (table["share"] > REPEATED_OPENS) & (table["share"] > allowed)
+    enough = ENOUGH if table.index.get_level_values("symbol").nunique() <= 1 else ENOUGH_OF_MANY
+    return table[table["pairs"] >= enough].reset_index()
 
 
-def true_opens(frame: pd.DataFrame) -> bool:
-    """Whether opens are trades of their own: in no year do more than 10 % of them repeat the previous close.
+def repeated_opens(frame: pd.DataFrame, continuous: bool = False) -> dict[int, float]:
+    """Year -> share of opens that repeat the previous close, for years without true opens.
 
-    One bad year condemns the whole source: a feature must mean the same in every row. Only the earlier part of
-    ``frame`` (canonical bars) is looked at.
+    Those in which more than 10 % of all pairs belong to symbols whose opens repeat the close; the share is theirs.
     """
-    return all(share <= REPEATED_OPENS for share in repeated_opens(earlier_part(frame)).values())
+    table = opens_by_year(frame, continuous)
+    found = {}
+    for year in sorted(set(table["year"].tolist())):
+        rows = table[table["year"] == year]
+        bad = rows[rows["repeated"]]
+        if bad["pairs"].sum() > REPEATED_OPENS * rows["pairs"].sum():
+            found[year] = float(np.average(bad["share"], weights=bad["pairs"]))
+    return found
+
+
+def true_opens(frame: pd.DataFrame, continuous: bool = False) -> bool:
+    """Whether opens are trades of their own in every year of the earlier part of ``frame`` (canonical bars).
+
+    One bad year condemns the whole source: a feature must mean the same in every row.
+    """
+    return not repeated_opens(earlier_part(frame), continuous)
 
 
 def has_volume(frame: pd.DataFrame) -> bool:
@@ -57,13 +92,28 @@ def has_volume(frame: pd.DataFrame) -> bool:
     return bool((traded >= TRADED_SHARE).all())
 
 
-def opens_warning(frame: pd.DataFrame) -> str:
+def survivors_only(frame: pd.DataFrame, quarantined: tuple[str, ...] = ()) -> bool:
+    """Whether several symbols all reach the last session (or miss its last five at most): nobody vanished.
+
+    ``frame``: canonical bars. Symbols that end because they were quarantined did not vanish, and do not count.
+    """
+    last = frame.loc[~frame["symbol"].isin(quarantined)].groupby("symbol")["session"].max()
+    sessions = np.unique(frame["session"].to_numpy())
+    return len(last) > 1 and bool((last >= sessions[-SURVIVED:][0]).all())
+
+
+def never_closes(calendar: str) -> bool:
+    """Whether sessions of this calendar follow one another without a break: 24/7, and 24/5 within the week."""
+    return calendar.startswith("24/")
+
+
+def opens_warning(frame: pd.DataFrame, continuous: bool = False) -> str:
     """What to tell a reader of years whose opens are no trades of their own; empty where there are none."""
-    bad = {year: share for year, share in repeated_opens(frame).items() if share > REPEATED_OPENS}
+    bad = repeated_opens(frame, continuous)
     if not bad:
         return ""
     years = ", ".join(f"{year} {share:.0%}" for year, share in bad.items())
-    if true_opens(frame):
+    if true_opens(frame, continuous):
         return (
             f"opens repeat the previous close in later years ({years}); features of the overnight gap are kept, since "
             f"the first {EARLIER:.0%} of the sessions decide"

@@ -12,9 +12,11 @@ from tasks.bars.check import CheckedBars, check_bars
 from tasks.bars.describe import SourceDescription
 from tasks.bars.read import read_source
 from tasks.bars.refusal import SHOWN, BarsRefusedError
+from tasks.bars.restated import restatements
+from tasks.bars.restated import told as restated_words
 from tasks.bars.snapshot import freeze
 from tasks.bars.store import Appended, BarStore
-from tasks.contracts import Snapshot
+from tasks.contracts import Finding, Snapshot
 from tasks.documents import to_json
 
 log = logging.getLogger("nocturne.bars")
@@ -32,7 +34,8 @@ def ingest_source(description: SourceDescription, now: pd.Timestamp) -> Snapshot
         raise _with_list(error) from error
     appended = _append(checked, description, now)
     log.info("%s: %d new bars, %d revised", description.source, appended.new, appended.revised)
-    return freeze(_with_history_warnings(checked, appended), description)
+    restated = restatements(BarStore(description).revisions(), now)
+    return freeze(_with_history_warnings(checked, appended, restated), description)
 
 
 def read_accepted(description: SourceDescription) -> CheckedBars:
@@ -45,8 +48,8 @@ def _append(checked: CheckedBars, description: SourceDescription, now: pd.Timest
     if checked.superseded is not None:
         _append_superseded(store, checked.superseded, now)
     if checked.adjusted is not None:
-        BarStore(description, "adjusted").append(checked.adjusted, now)
-    return store.append(checked.frame, now)
+        BarStore(description, "adjusted").append(checked.adjusted, now, checked.quarantined_from)
+    return store.append(checked.frame, now, checked.quarantined_from)
 
 
 def _append_superseded(store: BarStore, superseded: pd.DataFrame, now: pd.Timestamp) -> None:
@@ -57,14 +60,16 @@ def _append_superseded(store: BarStore, superseded: pd.DataFrame, now: pd.Timest
         store.append(rows, now)
 
 
-def _with_history_warnings(checked: CheckedBars, appended: Appended) -> CheckedBars:
+def _with_history_warnings(checked: CheckedBars, appended: Appended, restated: list[Finding]) -> CheckedBars:
     told = [
         f"{appended.revised:,} bars differ from what was read before; the new values are used"
         if appended.revised
         else "",
         f"{appended.vanished:,} bars that were read before are gone from the source" if appended.vanished else "",
+        restated_words(restated),
     ]
-    return dataclasses.replace(checked, warnings=(*checked.warnings, *(text for text in told if text)))
+    warnings = (*checked.warnings, *(text for text in told if text))
+    return dataclasses.replace(checked, warnings=warnings, findings=(*checked.findings, *restated))
 
 
 def _with_list(error: BarsRefusedError) -> BarsRefusedError:

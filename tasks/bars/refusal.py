@@ -50,6 +50,13 @@ REMEDIES: dict[str, str] = {
     "long-gap": "A ticker that changed hands, or a hole: split the series, or fill the hole.",
     "symbol-missing": "Check the spelling against the source's symbols.",
     "broken-rows": "Mend the rows listed, or leave the symbol out.",
+    "later-bar": "Fetch the rows again: they show the prices of a later session, which nobody knew then.",
+    "gap": "Fill the hole from the vendor, or leave out what lies before it.",
+    "same-series": "Keep one of the names.",
+    "unit-error": "Fetch the rows again, or bring their prices to one unit.",
+    "split": "Give split-adjusted prices, or cut the series at the split.",
+    "spike": "Fetch the rows again: no neighbouring price supports them.",
+    "frozen": "Remove the rows: nobody traded at these prices.",
     "nothing-left": "Mend what is listed; nothing usable remained.",
 }
 

@@ -117,15 +117,21 @@ def constant_symbols(panel: Panel, kept: Rows) -> dict[int, str]:
     }
 
 
-def long_gaps(panel: Panel, kept: Rows) -> dict[int, str]:
-    """Codes of symbols with more than 252 sessions without a bar -> where: a ticker that changed hands, or a hole."""
+def long_gaps(panel: Panel, kept: Rows) -> dict[int, tuple[int, str]]:
+    """Codes of symbols with more than 252 sessions without a bar: a ticker that changed hands, or a hole.
+
+    Given are the row after the first such hole, and what to say.
+    """
     code = panel.code[kept]
     position = np.searchsorted(panel.sessions.labels, panel.placed.session[kept])
     missing = np.diff(position) - 1
     holes = np.flatnonzero((code[1:] == code[:-1]) & (missing > LONG_GAP))
     day = panel.placed.session[kept].astype("datetime64[D]")
     return {
-        int(code[at]): f"{missing[at]:,} sessions without a bar between {day[at]} and {day[at + 1]}"
+        int(code[at]): (
+            int(kept[at + 1]),
+            f"{missing[at]:,} sessions without a bar between {day[at]} and {day[at + 1]}",
+        )
         for at in holes[::-1].tolist()
     }
 

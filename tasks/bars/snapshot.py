@@ -18,7 +18,7 @@ import pandas as pd
 from tasks import storage
 from tasks.bars.check import CheckedBars
 from tasks.bars.describe import SourceDescription, parse_as_of
-from tasks.bars.facts import has_volume, true_opens
+from tasks.bars.facts import has_volume, never_closes, survivors_only, true_opens
 from tasks.bars.schema import COLUMNS
 from tasks.contracts import Ref, Snapshot
 from tasks.documents import to_json
@@ -58,10 +58,12 @@ def freeze(checked: CheckedBars, description: SourceDescription, as_of: str = ""
         last=_iso(frame["time"].max()),
         bar=description.bar,
         calendar=description.calendar,
-        true_opens=true_opens(frame),
+        true_opens=true_opens(frame, never_closes(description.calendar)),
         has_volume=has_volume(frame),
         sessions=int(frame.groupby("symbol", sort=False)["session"].nunique().max()),
         quarantined=checked.quarantined,
+        quarantined_from=checked.quarantined_from,
+        survivors_only=survivors_only(frame, checked.quarantined),
         findings=_findings(checked),
         finding_counts=dict(sorted(Counter(finding.rule for finding in checked.findings).items())),
         warnings=checked.warnings,

@@ -8,6 +8,7 @@ by a crash and is ignored. Rows that were read before add nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ ADJUSTED = ("adj_close", "factor")
 class Appended:
     """What a reading brought: rows not seen before, rows that changed, and how many rows the source no longer has.
 
-    ``vanished`` counts stored bars, of symbols and within the times of the reading, that the reading lacks.
+    ``vanished`` counts stored bars, of symbols and within the times of the reading, that the reading lacks. Bars that
+    are left out by a quarantine have not vanished: the source still has them.
     """
 
     new: int
@@ -45,10 +47,13 @@ class BarStore:
         self.folder = (root or storage.home() / "bars") / description.key() / kind
         self.values = VALUES if kind == "raw" else ADJUSTED
 
-    def append(self, frame: pd.DataFrame, known_at: pd.Timestamp) -> Appended:
+    def append(
+        self, frame: pd.DataFrame, known_at: pd.Timestamp, left_out: Mapping[str, str] | None = None
+    ) -> Appended:
         """Add what is new in ``frame`` (columns symbol, time, session and the values; each bar once).
 
-        ``known_at``: aware, when it was read. Raises StorageError if it cannot be written; then nothing was.
+        ``known_at``: aware, when it was read. ``left_out``: symbol -> session (ISO date) from which it is quarantined.
+        Raises StorageError if it cannot be written; then nothing was.
         """
         stored = self.read()
         old = _matched(frame, stored)
@@ -59,7 +64,9 @@ class BarStore:
             past = stored["revision"].to_numpy(dtype=np.int64) if len(stored) else np.zeros(1, dtype=np.int64)
             revision = np.where(fresh, 0, past[old] + 1)[fresh | changed]
             self._write(part.assign(revision=revision.astype(np.int64), known_at=known_at.tz_convert("UTC")))
-        return Appended(new=int(fresh.sum()), revised=int(changed.sum()), vanished=_vanished(frame, stored))
+        return Appended(
+            new=int(fresh.sum()), revised=int(changed.sum()), vanished=_vanished(frame, stored, left_out or {})
+        )
 
     def read(self, known_at: pd.Timestamp | None = None) -> pd.DataFrame:
         """Every bar at its latest revision, or as it was known at a time; sorted by symbol and time.
@@ -121,10 +128,12 @@ def _matched(frame: pd.DataFrame, stored: pd.DataFrame) -> Any:
     return known.get_indexer(pd.MultiIndex.from_frame(frame[list(KEYS)]))
 
 
-def _vanished(frame: pd.DataFrame, stored: pd.DataFrame) -> int:
+def _vanished(frame: pd.DataFrame, stored: pd.DataFrame, left_out: Mapping[str, str]) -> int:
     if not len(stored) or not len(frame):
         return 0
     within = stored["symbol"].isin(frame["symbol"].unique()) & stored["time"].between(
         frame["time"].min(), frame["time"].max()
     )
+    since = pd.to_datetime(stored["symbol"].map(left_out))
+    within &= ~(stored["session"] >= since)
     return int((_matched(stored[within], frame) < 0).sum())
