@@ -189,3 +189,21 @@ def test_symbols_out_of_order_are_refused() -> None:
     frame = bars({"AAA": 3, "BBB": 3}).iloc[[3, 4, 5, 0, 1, 2]].reset_index(drop=True)
     with pytest.raises(DataError, match=r"row 4 \(AAA"):
         make(frame, returns())
+
+
+@pytest.mark.parametrize("target", [volatility(4), returns(4), direction(4)])
+def test_labels_that_overlap_share_their_bars(target: Target) -> None:
+    """In the middle every bar is in four labels; the first and last labels have some bars to themselves."""
+    labels = make(bars({"AAA": 30, "BBB": 6}), target)
+    weight = labels.weight[:26]
+    np.testing.assert_allclose(weight[3:-3], 0.25)
+    ramp = np.array([1 + 1 / 2 + 1 / 3 + 1 / 4, 1 / 2 + 1 / 3 + 1 / 2, 1 / 3 + 3 / 4]) / 4
+    np.testing.assert_allclose(weight[[0, 1, 2]], ramp)
+    np.testing.assert_allclose(weight[[-1, -2, -3]], ramp)
+    np.testing.assert_allclose(labels.weight[30:32], (1 + 3 / 2) / 4)
+    np.testing.assert_array_equal(np.isnan(labels.weight), np.isnan(labels.label))
+
+
+def test_labels_of_one_bar_share_nothing() -> None:
+    labels = make(bars({"AAA": 30}), returns())
+    np.testing.assert_array_equal(labels.weight[:-1], 1.0)
