@@ -1,4 +1,4 @@
-"""What became of a planted leak, and the table of all of them."""
+"""What became of a planted leak, and how it is told."""
 
 from __future__ import annotations
 
@@ -32,24 +32,17 @@ class Outcome:
         return self.caught and self.shown
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """A block a leak, at most 100 columns wide; the last line counts."""
-    blocks = [_block(number, each) for number, each in enumerate(outcomes, start=1)]
-    caught = sum(each.counts for each in outcomes)
-    return "\n".join([*blocks, "", f"{caught} of {len(outcomes)} caught"])
+def counted(outcomes: Sequence[Outcome]) -> str:
+    """The last line."""
+    return f"{sum(each.counts for each in outcomes)} of {len(outcomes)} caught"
 
 
-def _block(number: int, each: Outcome) -> str:
+def shown(number: int, each: Outcome) -> str:
+    """A block for one leak, at most 100 columns wide."""
     verdict = "caught" if each.counts else ("NOT CAUGHT" if not each.caught else "CONTROL FAILED")
     head = f"{number:2}  {each.leak}"
     lines = [f"{head:<{WIDTH - len(verdict) - 1}} {verdict}"]
-    for label, text in (
-        ("planted", each.planted),
-        ("defence", each.defence),
-        ("found", each.found),
-        ("without", each.without),
-    ):
-        lines += textwrap.wrap(
-            f"{label:<8} {text}", WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + " " * 9,
-        )  # fmt: skip
+    for name in ("planted", "defence", "found", "without"):
+        text = f"{name:<8} {getattr(each, name)}"
+        lines += textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + " " * 9)
     return "\n".join(lines)
