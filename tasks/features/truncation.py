@@ -83,6 +83,8 @@ def _cuts(bars: pd.DataFrame, warm_up: int, cuts: int, rng: np.random.Generator)
     settled = np.arange(len(bars)) - edges[number] >= warm_up - 1
     settled[edges[1:] - 1] = False
     rows = np.flatnonzero(settled)
+    if not len(rows):  # histories shorter than the longest lookback still have columns that need less
+        rows = np.setdiff1d(np.arange(len(bars)), edges[1:] - 1)
     if not len(rows):
         return []
     gaps = time[rows + 1] - time[rows]

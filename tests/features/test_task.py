@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from tasks.contracts import FeatureMatrix, Snapshot
-from tasks.errors import IntegrityError
+from tasks.errors import ConfigurationError, IntegrityError
 from tasks.features import catalogue, matrix
-from tasks.features.task import build_features
+from tasks.features.task import build_features, check_features, specification
 from tasks.problem import Problem
 from tasks.storage import read_parquet, write_parquet
-from tests.features.market import made_bars
+from tests.features.market import cut, made_bars
 from tests.features.test_matrix import frame_of
 
 PROBLEM = Problem(name="made", source="builtin:sp500", tick=0.01)
@@ -93,3 +93,71 @@ def test_damaged_bars_are_refused_and_a_damaged_matrix_computed_again(snapshot: 
     bars.write_bytes(bars.read_bytes()[:-1] + b"x")
     with pytest.raises(IntegrityError, match=r"bars\.parquet"):
         _build(PROBLEM, dataclasses.replace(snapshot, sha256="c" * 64))
+
+
+def test_columns_that_need_more_bars_than_wanted_are_left_out_with_the_reason(snapshot: Snapshot) -> None:
+    built = _build(PROBLEM.model_copy(update={"max_lookback": 100}), snapshot)
+    assert built.lookback <= 100
+    assert built.left_out["rsi_14"] == "needs 387 bars, max_lookback is 100"
+    assert not set(built.left_out) & set(built.spec.columns)
+
+
+PANEL = PROBLEM.model_copy(update={"cross_section": "rank", "max_lookback": 22})
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Snapshot:
+    """24 names of 60 bars: one gone before the end, one listed too lately, one halted on the last day."""
+    bars = {f"S{number:02d}": made_bars(number, 60) for number in range(24)}
+    bars["S03"] = cut(bars["S03"], 0, 50)
+    bars["S04"] = cut(bars["S04"], 45)
+    bars["S05"] = cut(bars["S05"], 0, 59)
+    frame = frame_of(*bars.items())
+    ref = write_parquet(tmp_path / "wide.parquet", frame)
+    return Snapshot(
+        sha256="d" * 64,
+        bars=ref,
+        symbols=tuple(bars),
+        first="2001-01-01",
+        last="2001-03-26",
+        bar="1d",
+        calendar="XNYS",
+        true_opens=True,
+        has_volume=True,
+    )
+
+
+def test_a_panel_is_put_on_one_scale_and_its_universe_is_who_is_still_there(wide: Snapshot) -> None:
+    built = _build(PANEL, wide)
+    assert built.spec.cross_section == "rank"
+    assert set(wide.symbols) - set(built.spec.universe) == {"S03", "S04"}
+    found = read_parquet(built.ref)
+    np.testing.assert_array_equal(
+        found[list(built.spec.columns)].to_numpy(), matrix.panel(read_parquet(wide.bars), built.spec)
+    )
+    assert found["har_5"].abs().max() == 0.5
+
+
+def test_a_panel_and_its_raw_features_are_different_matrices(wide: Snapshot) -> None:
+    paths = {
+        _build(PANEL.model_copy(update={"cross_section": how}), wide).ref.path for how in ("none", "rank", "zscore")
+    }
+    assert len(paths) == 3
+    assert _build(PANEL.model_copy(update={"cross_section": "none"}), wide).spec.universe == ()
+
+
+def test_a_cross_section_of_a_few_names_is_refused_before_anything_is_computed(snapshot: Snapshot) -> None:
+    with pytest.raises(ConfigurationError, match=r"'rank' compares at least 20 symbols .*, the bars have 2: .*'none'"):
+        specification(PANEL, snapshot)
+
+
+@pytest.mark.parametrize("how", ["none", "rank"])
+def test_the_live_matrix_is_cut_short_and_compared(wide: Snapshot, how: str) -> None:
+    problem = PANEL.model_copy(update={"cross_section": how})
+    built = _build(problem, wide)
+    assert check_features.fn(problem, wide, built) == ()
+    frame = read_parquet(built.ref)
+    frame["har_1"] = frame.groupby("symbol")["har_1"].shift(-1)
+    leaky = write_parquet(Path(built.ref.path).with_name("leaky.parquet"), frame)
+    (finding,) = check_features.fn(problem, wide, dataclasses.replace(built, ref=leaky))
+    assert finding.startswith("feature 'har_1' of S")
