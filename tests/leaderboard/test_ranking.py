@@ -105,6 +105,11 @@ def test_a_name_three_times_over_is_the_name() -> None:
         assert p.p_values == pytest.approx(a.p_values, rel=1e-9)
         assert p.skill_interval == pytest.approx(a.skill_interval, rel=1e-9)
         assert p.metrics["effective_sample"] == pytest.approx(a.metrics["effective_sample"])
+    assert alone.statistics is not None
+    assert panel.statistics is not None
+    for name, biased in alone.statistics.mincer_zarnowitz.items():
+        assert panel.statistics.mincer_zarnowitz[name] == pytest.approx(biased, rel=1e-6)
+    assert panel.statistics.spa_p == pytest.approx(alone.statistics.spa_p)
 
 
 def test_ties_go_to_the_simpler_engine_and_then_to_the_name(rows: pd.DataFrame) -> None:
@@ -129,7 +134,7 @@ def test_p_values_agree_with_the_t_test_where_losses_are_independent(rows: pd.Da
     assert by_name["har"].p_values == {}
 
 
-@pytest.mark.parametrize(("horizon", "symbols"), [(1, 1), (5, 1), (5, 4)])
+@pytest.mark.parametrize(("horizon", "symbols"), [(1, 1), (10, 1), (10, 4)])
 def test_p_values_are_the_gates_test_on_statsmodels_newey_west_t(horizon: int, symbols: int) -> None:
     """Losses averaged by date, the lag of the gate, Bartlett's weights; then the fixed-b law."""
     rows = rows_of(horizon=horizon, symbols=symbols)
@@ -246,6 +251,16 @@ def test_a_panel_of_returns_shows_information_across_names() -> None:
     ic = [stats.spearmanr(day["forecast"], day["label"]).statistic for _, day in fold.groupby("session")]
     assert by_name["gbm"]["rank_ic"] == pytest.approx(np.mean(ic), rel=1e-9)
     assert "correlation" not in by_name["gbm"]
+
+
+def test_one_symbols_returns_show_a_correlation_in_time_and_none_across_names(rows: pd.DataFrame) -> None:
+    returns = rows.assign(label=(rows["label"] + 4.8) / 40)
+    forecast = returns["label"].fillna(0).to_numpy() + np.random.default_rng(1).normal(0, 0.01, len(rows))
+    metrics = board(returns, [walked(returns, "har", forecast)], RETURN).scores[0].metrics
+    assert set(metrics) == {"mse", "rmse", "r2_zero", "correlation", "hit_rate", "base_rate", "effective_sample"}
+    fold = (rows["window"] == "fold").to_numpy()
+    expected = stats.spearmanr(returns["label"].to_numpy()[fold], forecast[fold]).statistic
+    assert metrics["correlation"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_undefined_metrics_are_left_out_and_the_board_survives_json(rows: pd.DataFrame) -> None:
