@@ -83,7 +83,7 @@ def setting(problem: Problem, snapshot: Snapshot, market: Market, labels: pd.Dat
     ``labels``: columns ``label, label_end`` of all rows (for the base rate, which looks at no later ones).
     """
     fill, reason = conditions(problem, snapshot)
-    first, last = _ends(market, times, problem.horizon + (fill == "close"))
+    first, last = _ends(market, times, problem.horizon)
     known, part = liquidity(market), market.between(first, last)
     rate = np.zeros(len(part.times))
     if problem.target != "return":
@@ -171,7 +171,10 @@ def _indices(problem: Problem, symbols: tuple[str, ...]) -> list[bool]:
 def _ends(market: Market, times: pd.Series, run_off: int) -> tuple[int, int]:
     stamps = times.to_numpy(dtype="datetime64[ns]")
     first, last = (int(np.searchsorted(market.times, stamp)) for stamp in (stamps.min(), stamps.max()))
-    return first, min(last + run_off, len(market.times) - 1)
+    end = min(last + run_off, len(market.times) - 1)  # as far as the last label looks, so never into the gate
+    if end == first:
+        raise DataError(f"no bar after the first prediction ({times.min()}): nothing can be filled")
+    return first, end
 
 
 def _places(market: Market, keys: pd.DataFrame) -> Places:

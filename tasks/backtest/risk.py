@@ -1,7 +1,7 @@
 """Risk figures of a series of simple returns, in the conventions of the empyrical library (its published test vectors).
 
-Every function takes returns (n,) and leaves NaN out (``annual_return`` says how); ``periods`` is how many returns make a year. A figure that is not
-defined (too few returns, no spread, no loss) is NaN.
+Every function takes returns (n,) and leaves NaN out (``annual_return`` says how); ``periods`` is how many returns make
+a year. A figure that is not defined (too few returns, no spread, no loss) is NaN.
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ def figures(told: Backtest) -> list[tuple[str, str, str]]:
         ("Sharpe ratio", _number(told.sharpe), "a year"),
         ("Deflated Sharpe", _share(told.deflated_sharpe), "probability that the true one is positive after all trials"),
         ("Maximum drawdown", _share(told.max_drawdown), "from a peak of equity"),
-        ("Turnover", f"{_number(told.turnover)} x", "traded a year, in multiples of capital"),
+        ("Turnover", _number(told.turnover, " x"), "traded a year, in multiples of capital"),
         ("Costs", _share(told.costs), "of capital a year"),
-        ("Break-even cost", f"{_number(told.break_even_bps)} bp", "a traded unit may cost before nothing is left"),
+        ("Break-even cost", _number(told.break_even_bps, " bp"), "a traded unit may cost before nothing is left"),
         ("Alpha", _share(told.alpha), f"a year beside buy-and-hold, Newey-West t {_number(told.alpha_t)}"),
         ("Beta", _number(told.beta), "to buy-and-hold"),
         ("Capacity", _money(told.capacity), "capital at which impact takes what is left"),
@@ -82,8 +82,8 @@ def _share(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.1%}"
 
 
-def _number(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:,.2f}"
+def _number(value: float, unit: str = "") -> str:
+    return "n/a" if math.isnan(value) else f"{value:,.2f}{unit}"
 
 
 def _money(value: float) -> str:

@@ -14,7 +14,7 @@ from arch.data import nasdaq, sp500
 
 from tasks.backtest.costs import Costs
 from tasks.backtest.evaluator import Ground
-from tasks.backtest.market import Events, Fill, FloatArray, Market, legs, liquidity, market_of
+from tasks.backtest.market import Fill, FloatArray, Market, legs, liquidity, market_of
 
 PRICES = ("open", "high", "low", "close")
 
@@ -65,27 +65,24 @@ def built_in() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def raw(folder: Path, symbol: str) -> tuple[Market, dict[tuple[int, int], int]]:
-    """Raw daily bars with splits and dividends from a factor file, on the exchange's sessions, and the pay dates.
-
-    A factor file's row holds until its date: the next session is the ex-date. Pay dates are not in it; real ones are
-    some weeks later, so here they are the first session 30 days on.
-    """
+def raw(folder: Path, symbol: str) -> Market:
+    """Raw daily bars, with splits and dividends from a factor file: a row holds until its date, the next session is
+    the ex-date."""
     with zipfile.ZipFile(folder / "daily" / f"{symbol}.zip") as archive:
         text = archive.read(archive.namelist()[0])
     frame = pd.read_csv(io.BytesIO(text), header=None, names=["time", *PRICES, "volume"])
     frame.index = pd.to_datetime(frame["time"], format="%Y%m%d %H:%M")
     frame[list(PRICES)] /= 10_000.0
     bars = canonical(frame, symbol.upper())
-    market = market_of(bars, events=_events(folder / "factor_files" / f"{symbol}.csv", bars))
-    assert market.events is not None
-    return market, pay_dates(market, market.events)
+    return market_of(bars, events=_events(folder / "factor_files" / f"{symbol}.csv", bars))
 
 
-def pay_dates(market: Market, events: Events) -> dict[tuple[int, int], int]:
-    """The bar on which each dividend is paid: the first 30 days after its ex-date."""
+def pay_dates(market: Market) -> dict[tuple[int, int], int]:
+    """The bar on which each dividend is paid: the first 30 days after its ex-date (real ones are some weeks later)."""
+    if market.events is None:
+        return {}
     due = np.searchsorted(market.sessions, market.sessions + np.timedelta64(30, "D"))
-    return {(bar, column): int(due[bar]) for bar, column in np.argwhere(events.dividends != 0).tolist()}
+    return {(bar, column): int(due[bar]) for bar, column in np.argwhere(market.events.dividends != 0).tolist()}
 
 
 def exchange_sessions(first: str, last: str) -> npt.NDArray[np.datetime64]:
