@@ -58,6 +58,9 @@ def test_calibrated_forecasts_pass_and_shrunken_ones_do_not(rows: pd.DataFrame) 
     assert found["har"][2] > 0.05
     assert found["gbm"][1] == pytest.approx(2.0, abs=0.2)
     assert found["gbm"][2] < 1e-6
+    # Names that share their surprise are no more evidence than one of them.
+    three = pd.concat([real.assign(symbol=name) for name in "abc"], ignore_index=True)
+    assert of(three, {"har": np.tile(forecast, 3)}).mincer_zarnowitz["har"] == pytest.approx(found["har"], rel=1e-6)
 
 
 def test_a_lone_baseline_is_compared_with_nothing(rows: pd.DataFrame) -> None:
