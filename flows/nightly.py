@@ -31,6 +31,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.progress import StageClock
+from tasks.backtest.candidates import check_rule
 from tasks.backtest.task import backtest, backtest_gate, draw_tear_sheet, zipline_check
 from tasks.bars.task import ingest
 from tasks.contracts import EngineResult, FeatureMatrix, Rows
@@ -69,6 +70,7 @@ def nightly(problem: Problem) -> Facts:
     registry = open_registry.submit(problem.name)
     with clock.stage("ingest"):
         snapshot = ingest(problem)
+        check_rule(problem, len(snapshot.symbols))
         precheck(snapshot.sessions, lookback(specification(problem, snapshot).columns), problem)
     with clock.stage("features"):
         features = build_features(problem, snapshot)
