@@ -26,6 +26,8 @@ from .scorers import Floats, Scorer
 
 PRESENT = 0.9
 """Share of the training universe that must be there on a predicted date."""
+CHUNK = 2**15
+"""Rows that are scored together: scorers make copies, and a panel's whole history is large."""
 _EXAMPLES = 5
 Rows = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
@@ -116,7 +118,10 @@ def _predict(panel: _Panel, scorer: Scorer) -> Floats:
     finite = panel.ready & np.isfinite(panel.values).all(axis=1)
     predicted = np.full(len(finite), np.nan)
     if not scorer.history:
-        predicted[finite] = scorer.predict(panel.values[finite])
+        known = np.flatnonzero(finite)
+        for start in range(0, len(known), CHUNK):
+            rows = known[start : start + CHUNK]
+            predicted[rows] = scorer.predict(panel.values[rows])
         return predicted
     for name in range(len(panel.symbols)):
         rows = np.flatnonzero(finite & (panel.name == name))
