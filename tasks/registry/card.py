@@ -128,7 +128,7 @@ def _comparisons(evidence: Evidence) -> str:
 
 def _comparison(item: GateComparison) -> str:
     figures = [item.p_value, item.clark_west_p, item.hln_p, item.qlike_worse_p]
-    p, clark_west, hln, qlike = ("" if math.isnan(value) else f"{value:.3g}" for value in figures)
+    p, clark_west, hln, qlike = (_shown(value, ".3g") for value in figures)
     return (
         f"| {item.rival} | {item.role} | {item.rival_loss:.6g} | {item.challenger_loss:.6g} | {p} | {item.dates} "
         f"| {clark_west} | {hln} | {qlike} |"
@@ -143,13 +143,17 @@ def _backtests(found: tuple[Backtest, ...]) -> str:
         "\n|---|---|---|---|---|---|---|"
     )
     rows = [
-        f"| {item.rows} | {item.rule} | {item.excess_return:.2%} | {item.sharpe:.2f} | {item.deflated_sharpe:.2f} "
-        f"| {item.max_drawdown:.1%} | {item.turnover:.1f} |"
-        + f" Illustrative: {item.illustrative}"
-        * bool(item.illustrative)
+        f"| {item.rows} | {item.rule} | {_shown(item.excess_return, '.2%')} | {_shown(item.sharpe, '.2f')} "
+        f"| {_shown(item.deflated_sharpe, '.2f')} | {_shown(item.max_drawdown, '.1%')} "
+        f"| {_shown(item.turnover, '.1f')} |" + f" Illustrative: {item.illustrative}" * bool(item.illustrative)
         for item in found
     ]
     return "\n".join(["## After costs", "", head, *rows])
+
+
+def _shown(value: float, form: str) -> str:
+    """A figure, or nothing where there is none."""
+    return "" if math.isnan(value) else format(value, form)
 
 
 def _symbols(symbols: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.contracts import Candidate
+from tasks.contracts import Candidate, Ref
 from tasks.errors import ConfigurationError, RegistryError
+from tasks.evaluation import Backtest, GateComparison, Licence, NightStatistics
 from tasks.evaluation import Evidence as GateEvidence
-from tasks.evaluation import GateComparison
 from tasks.registry import mlflow_store, nights, parity
+from tasks.registry.bundle import entry_evidence
 from tasks.registry.card import description, outcome, version_tags
 from tasks.registry.mlflow_store import Store
 from tasks.registry.parity import Said, evaluated
@@ -39,23 +41,64 @@ def changed(candidate: Candidate, folder: Path, factor: float) -> Candidate:
     return replace(candidate, predictions=write_parquet(folder / "changed.parquet", predictions))
 
 
+def walked(night: Night) -> Night:
+    """With figures of the folds, a backtest, the champion's recipe on rank 5, and a candidate that stayed behind."""
+    board = night.leaderboard
+    first = replace(
+        board.scores[0], fold_scores=(0.3, 0.1), skill_interval=(-0.1, 0.3), p_values={"lhar": 0.04, "zero": np.nan}
+    )
+    champion = replace(board.scores[-1], rank=5, candidate="champion", score=0.4)
+    statistics = NightStatistics(spa_p=0.3, superior=(), confidence_set=("a", "b"), overfitting=np.nan, trials=7)
+    board = replace(
+        board,
+        scores=(first, *board.scores[1:], champion),
+        backtests=(backtest("ridge-0"), backtest("ridge-1")),
+        statistics=statistics,
+        not_refitted={"ridge-4": 0.6},
+        refused={},
+    )
+    return replace(night, leaderboard=board)
+
+
+def backtest(name: str) -> Backtest:
+    return Backtest(
+        candidate=name, rule="sign", rows="folds", dates=100, annual_return=0.05, excess_return=0.03,
+        annual_volatility=0.1, sharpe=0.7, max_drawdown=0.2, turnover=12.0, costs=0.01, break_even_bps=8.0, alpha=0.01,
+        beta=0.4, equity=Ref(path="/somewhere/private.parquet", sha256="e", rows=1),
+    )  # fmt: skip
+
+
 def test_a_night_is_one_parent_a_child_a_candidate_and_three_models(store: Store, night: Night) -> None:
+    refusing = nights.log_night(store, night)
+    child = next(run.data for run in children_of(store, refusing) if run.info.run_name == "ridge-4")
+    assert child.tags["refused"] == "no prediction on 3 rows"
+    night = walked(night)
     logged = nights.log_night(store, night)
-    runs = store.client.search_runs([logged.experiment_id])
-    children = {run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == logged.run_id}
-    assert set(children) == {f"ridge-{index}" for index in range(5)}
+    runs = children_of(store, logged)
+    children = {run.info.run_name: run for run in runs}
+    assert set(children) == {*(f"ridge-{index}" for index in range(5)), "champion"}
     assert {run.info.status for run in runs} == {"FINISHED"}
     first = children["ridge-0"].data
     assert (first.metrics["mse"], first.metrics["rank"]) == (night.leaderboard.scores[0].score, 1.0)
     assert "qlike" not in first.metrics, "a figure that does not exist is not logged"
+    assert (first.metrics["fold_1"], first.metrics["fold_2"], first.metrics["p.lhar"]) == (0.3, 0.1, 0.04)
+    assert (first.metrics["skill_low"], first.metrics["skill_high"]) == (-0.1, 0.3)
+    assert (first.metrics["folds.sharpe"], first.metrics["folds.max_drawdown"]) == (0.7, 0.2)
     assert json.loads(first.params["recipe.alpha"]) == 0.1
-    assert children["ridge-4"].data.tags["refused"] == "no prediction on 3 rows"
     assert "rank" not in children["ridge-4"].data.metrics
+    assert children["ridge-4"].data.metrics["selection_loss"] == 0.6
+    assert children["champion"].data.metrics["rank"] == 5.0
     assert [name for name, _ in logged.model_uris] == ["ridge-0", "ridge-1", "ridge-2"]
     parent = store.client.get_run(logged.run_id).data
     assert parent.params["snapshot_sha256"] == night.snapshot.sha256
     assert parent.params["problem.horizon"] == "1"
     assert "100 rows" in parent.params["window.train"]
+    assert (parent.metrics["spa_p"], parent.metrics["trials"], parent.metrics["confidence_set"]) == (0.3, 7.0, 2.0)
+
+
+def children_of(store: Store, logged: LoggedNight) -> list[Any]:
+    runs = store.client.search_runs([logged.experiment_id])
+    return [run for run in runs if run.data.tags.get("mlflow.parentRunId") == logged.run_id]
 
 
 def test_artifacts_lie_below_the_state_folder(store: Store, night: Night, entry: Entry, logged: LoggedNight) -> None:
@@ -76,6 +119,10 @@ def test_promotion_is_last_and_history_tells_why(store: Store, night: Night, ent
     assert champion.gated_training_end == entry.gated_training_end
     assert champion.gated_uri == registered.gated_uri
 
+    assert champion.recipe == entry.gated.recipe, "it can be fitted again without loading the model"
+    assert math.isnan(champion.smearing)
+    assert champion.recipe_for(champion.predicts) == ("linear", entry.gated.recipe)
+
     ref = nights.champion_predictions(champion, night.snapshot, home() / "champion.parquet")
     gated = read_parquet(entry.gated.predictions)["prediction"]
     pd.testing.assert_series_equal(read_parquet(ref)["prediction"], gated, rtol=1e-12)
@@ -88,6 +135,24 @@ def test_promotion_is_last_and_history_tells_why(store: Store, night: Night, ent
     assert first.promoted >= first.registered
     assert first.reasons == ("better than every baseline at 0.05",)
     assert mlflow_store.names(store) == (NAME,)
+
+
+def test_a_recipe_that_is_lost_or_altered_leaves_the_champion_without_one(
+    store: Store, night: Night, entry: Entry, logged: LoggedNight, caplog: pytest.LogCaptureFixture
+) -> None:
+    registered = nights.register(store, night, logged, replace(entry, smearing=1.25))
+    mlflow_store.set_champion(store, registered)
+    champion = mlflow_store.champion(store, NAME)
+    assert champion is not None
+    assert (champion.recipe, champion.smearing) == (entry.gated.recipe, 1.25)
+    file = next((home() / "mlflow" / "artifacts").rglob(f"recipes/{champion.recipe_sha256}.json"))
+    file.write_text(file.read_text().replace("0.1", "0.2"))
+    for words in ("is not the recipe that was registered", "its recipe is lost"):
+        found = mlflow_store.champion(store, NAME)
+        assert found is not None
+        assert (found.version, found.recipe) == (champion.version, {})
+        assert words in caplog.text
+        file.unlink(missing_ok=True)
 
 
 def refused(store: Store, night: Night, entry: Entry, registered: Registered, message: str) -> None:
@@ -209,14 +274,33 @@ def test_tags_and_page_carry_decision_evidence_and_what_degraded(night: Night, e
         dates=504,
         partial=("h2o failed",),
     )
-    full = replace(entry, evidence=evidence)
+    licence = Licence(
+        recipe_sha256="r", term="2018-12-12", granted=True, increase=0.001, upper=0.004, limit=0.01, origins=7,
+        dates=441,
+    )  # fmt: skip
+    evidence = replace(
+        evidence, read=2, level=0.0083, term="2018-12-12", effective=504.0, licence=licence, waivers=("survivorship",)
+    )
+    full = replace(entry, evidence=evidence, smearing=1.25, title="gbm-7", backtests=(backtest("ridge-0"),))
     tags = version_tags(night, full, "models:/m-1")
+    assert (tags["gate_read"], tags["gate_level"], tags["gate_term"]) == ("2", "0.0083", "2018-12-12")
+    assert (tags["licence"], tags["licence_upper"], tags["smearing"]) == ("granted", "0.004", "1.25")
+    assert (tags["waivers"], tags["candidate"]) == ('["survivorship"]', "gbm-7")
+    assert "alarms" not in tags
+    told = json.dumps(entry_evidence(full))
+    assert '"sharpe": 0.7' in told
+    assert "private" not in told, "no path of this machine leaves it"
     assert json.loads(tags["degraded"]) == ["h2o failed"]
     assert json.loads(tags["reasons"]) == ["better than every baseline at 0.05"]
     assert (tags["gate.mse"], tags["owner"], tags["refit"]) == ("0.2", "desk", "through_gate")
     assert tags["training_end"] != tags["gated_training_end"]
     page = description(night, full)
-    assert "| lhar | baseline | 0.21 | 0.2 | 0.007 | 504 |" in page
+    assert "| lhar | baseline | 0.21 | 0.2 | 0.007 | 504 |  |  | 1 |" in page
+    assert "Read 2 of the gate in the term from 2018-12-12, each test at 0.0083." in page
+    assert "7 refits inside the gate" in page
+    assert "| folds | sign | 3.00% | 0.70 |  | 20.0% | 12.0 |" in page
+    assert "## Waived\n\n- survivorship" in page
+    assert page.startswith(f"# {NAME}: gbm-7")
     assert "It was not itself gated" in page
     assert "- h2o failed" in page
     assert f"models:/{NAME}@champion" in page

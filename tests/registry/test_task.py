@@ -1,0 +1,88 @@
+"""The registry's tasks at the ledger's side: what a night that died left undone is said, and ends with the alias."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.errors import IntegrityError
+from tasks.registry import nights, task
+from tasks.registry.bundle import recipe_digest
+from tasks.registry.judgement import judge
+from tasks.registry.ledger import Ledger
+from tasks.registry.mlflow_store import Store
+from tasks.registry.records import Registered
+from tasks.storage import home
+from tests.registry.judged import NAME, World, champion_of, fits_of, night_of
+
+GOOD = {"net": 0.5, "zero": 0.0, "mean": 0.0}
+
+
+def said(caplog: pytest.LogCaptureFixture) -> str:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "nocturne.registry"):
+        task.open_registry.fn(NAME)
+    return caplog.text
+
+
+def test_a_promotion_that_a_killed_night_left_undone_is_said_and_then_finished(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the ledger's commit and the alias; the next night has one bar more and finishes it."""
+    assert said(caplog) == ""
+    world = World(tmp_path)
+    with Ledger.open() as ledger:
+        judge(night_of(world), fits_of(world, GOOD), None, ledger)
+    assert "decided to promote net and ended before the alias moved" in said(caplog)
+
+    later = World(tmp_path, last="2019-01-02")
+    night = night_of(later)
+    verdict = task.judge.fn(night, fits_of(later, GOOD), None)
+    assert (verdict.decision.outcome, verdict.evidence.read) == ("promoted", 1)
+    monkeypatch.setattr(nights, "verify_and_promote", lambda *_: 1e-13)
+    registered = Registered(
+        name=NAME, version="1", model_uri=f"models:/{NAME}/1", gated_uri="", tracking_uri=store.tracking_uri
+    )
+    assert task.promote.fn(registered, verdict.entry, night, None) == 1e-13
+    assert said(caplog) == ""
+
+
+def test_a_verification_that_fails_leaves_the_promotion_undone(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    night = night_of(world)
+    verdict = task.judge.fn(night, fits_of(world, GOOD), None)
+
+    def refuse(*_: object) -> float:
+        raise RuntimeError("it is not what was evaluated")
+
+    monkeypatch.setattr(nights, "verify_and_promote", refuse)
+    registered: Any = Registered(name=NAME, version="1", model_uri="", gated_uri="", tracking_uri=store.tracking_uri)
+    with pytest.raises(RuntimeError):
+        task.promote.fn(registered, verdict.entry, night, None)
+    assert "ended before the alias moved" in said(caplog)
+
+
+def test_trials_and_licences_are_asked_of_the_state_folders_ledger(store: Store, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    night = night_of(world)
+    tonight = (night.problem, night.snapshot, night.rows)
+    assert task.count_trials.fn(*tonight, night.leaderboard) == 0, "without predictions nothing is clustered"
+    with Ledger.open() as ledger:
+        family = task._family(*tonight)
+        assert [trial["candidate"] for trial in ledger.nights(family)[0]["trials"]] == ["net", "zero", "mean"]
+    champion = champion_of(world)
+    assert recipe_digest(next(iter(fits_of(world, {"champion": 0.0}).gated.values()))) == champion.recipe_sha256
+    assert task.licence_due.fn(champion, *tonight)
+    assert not task.licence_due.fn(None, *tonight)
+
+
+def test_a_damaged_ledger_stops_the_night_at_its_start(store: Store) -> None:
+    task.open_registry.fn(NAME)
+    (home() / "ledger" / "ledger.db").write_bytes(b"not a database" * 400)
+    with pytest.raises(IntegrityError, match=r"ledger\.db: the trial ledger cannot be read"):
+        task.open_registry.fn(NAME)
