@@ -13,6 +13,9 @@ from typing import Any, Literal
 from tasks.contracts import Candidate, EngineResult, Ref, Rows, Snapshot
 from tasks.evaluation import Backtest, Decision, Evidence, GateComparison, Leaderboard, Score, ZiplineCheck
 
+CHAMPION = "champion"
+"""The name under which the champion's recipe stands on the board where tonight's search did not come upon it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
@@ -77,7 +80,7 @@ class Alert:
 
 def forecasts(board: Leaderboard, gated: Mapping[str, Candidate]) -> tuple[Forecast, ...]:
     """What the report draws: the leader and the best baseline, with their gated fits where there are any."""
-    baselines = [entry.candidate for entry in board.scores if entry.engine == "baseline"]
+    baselines = [entry.candidate for entry in board.scores if is_baseline(entry)]
     roles: dict[str, Literal["leader", "baseline"]] = {board.scores[0].candidate: "leader"}
     roles.setdefault(baselines[0], "baseline")
     return tuple(
@@ -93,7 +96,7 @@ def ranked(facts: Facts) -> tuple[Score, ...]:
 
 def best_baseline(facts: Facts) -> Score | None:
     """The baseline that skill is measured against: the one the evidence names, else the best ranked one."""
-    baselines = [score for score in ranked(facts) if score.engine == "baseline"]
+    baselines = [score for score in ranked(facts) if is_baseline(score)]
     named = facts.evidence.best_baseline if facts.evidence else ""
     return next((score for score in baselines if score.candidate == named), baselines[0] if baselines else None)
 
@@ -116,9 +119,14 @@ def hardest_rival(facts: Facts) -> GateComparison | None:
     return max(comparisons(facts), key=lambda item: item.p_value, default=None)
 
 
+def is_baseline(score: Score) -> bool:
+    """Whether a candidate is one of tonight's baselines: the champion's recipe, walked again, is the champion's."""
+    return score.engine == "baseline" and score.candidate != CHAMPION
+
+
 def hardest_p(score: Score, facts: Facts) -> float:
     """The largest p-value of a candidate against the baselines on the walk-forward rows; NaN where there is none."""
-    baselines = {each.candidate for each in facts.leaderboard.scores if each.engine == "baseline"}
+    baselines = {each.candidate for each in facts.leaderboard.scores if is_baseline(each)}
     found = [p for name, p in score.p_values.items() if name in baselines and name != score.candidate]
     return max(found, default=float("nan"))
 

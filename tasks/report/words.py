@@ -13,7 +13,7 @@ from typing import Literal
 
 from tasks.contracts import EngineResult
 from tasks.evaluation import Evidence, GateComparison, Score, ZiplineCheck
-from tasks.report.facts import Facts, best_baseline, has_champion, is_reproducible
+from tasks.report.facts import Facts, best_baseline, has_champion, is_baseline, is_reproducible
 
 LONGEST_NAME = 200
 MOST_NAMES = 12
@@ -37,11 +37,13 @@ METRICS: dict[str, Metric] = {
     "r2": Metric("R²", "share of the outcome's variance explained, about the mean of the same rows", "share"),
     "r2_zero": Metric("R² vs 0", "share of squared outcomes explained, against a forecast of zero", "share"),
     "qlike": Metric("QLIKE", "quasi-likelihood loss of the variance forecast, smearing applied; lower is better"),
-    "ic": Metric("IC", "Spearman rank correlation of forecast and outcome", "share"),
+    "correlation": Metric("Rank corr.", "Spearman rank correlation of forecast and outcome over time", "share"),
+    "ic": Metric("IC", "correlation of forecast and outcome within a date, averaged over dates", "share"),
     "rank_ic": Metric("Rank IC", "rank correlation of forecast and outcome within a date, averaged", "share"),
     "icir": Metric("ICIR", "mean of the daily rank correlation over its standard deviation", "share"),
     "decile_spread": Metric("D10−D1", "mean outcome of the top decile less the bottom decile, per date"),
-    "turnover": Metric("Turnover", "share of ranks that changes from one date to the next", "percent"),
+    "turnover": Metric("Rank turnover", "1 less the rank correlation with the next date's forecasts", "share"),
+    "effective_sample": Metric("Eff. n", "what the overlapping labels are worth: as many that share no bar"),
     "hit_rate": Metric("Hit rate", "share of outcomes whose side was forecast", "percent"),
     "base_rate": Metric("Base rate", "share of the commoner side, known only afterwards", "percent"),
     "log_loss": Metric("Log loss", "mean negative log-likelihood; lower is better"),
@@ -265,7 +267,7 @@ def standing(facts: Facts, score: Score) -> tuple[str, ...]:
     if facts.evidence and facts.evidence.challenger == score.candidate:
         found.append("challenger")
     reference = best_baseline(facts)
-    if score.engine == "baseline":
+    if is_baseline(score):
         found.append("best baseline" if reference and reference.candidate == score.candidate else "baseline")
     if facts.evidence and facts.evidence.champion.partition(" (version ")[0] == score.candidate:
         found.append("champion before")
