@@ -88,6 +88,7 @@ class AutoKerasEngine:
         if budget.epochs < 1 or budget.models < 1:
             raise ConfigurationError(f"AutoKeras needs at least one trial and one epoch a trial, got {budget}")
         self._space = use_jax(budget.threads)
+        keep_compiled(scratch / "compiled")
         self._budget, self._seed, self._scratch = budget, seed, scratch
 
     def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
@@ -247,6 +248,22 @@ def use_jax(threads: int) -> ModuleType:
     gc.collect()
     gc.freeze()
     return keras_space
+
+
+def keep_compiled(folder: Path) -> None:
+    """Have JAX look in this folder before it compiles: a recipe on another fold has the same training step.
+
+    Compiling is most of what a small network's fit costs. What is found there is what would have been compiled: the
+    numbers stay the same to the last bit.
+    """
+    import jax  # noqa: PLC0415 - after its settings
+    from jax.experimental.compilation_cache import compilation_cache  # noqa: PLC0415
+
+    compilation_cache.reset_cache()  # the folder of an engine before this one in the same process may be gone
+    settings: Any = jax.config
+    settings.update("jax_compilation_cache_dir", str(folder))
+    settings.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    settings.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def export(data: TrainingData, trained: Trained, folder: Path, rows: Rows) -> Fitted:

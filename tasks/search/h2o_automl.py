@@ -24,6 +24,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +206,7 @@ def export(model: Any, columns: tuple[str, ...], folder: Path, *, classify: bool
     folder.mkdir(parents=True, exist_ok=True)
     downloaded = Path(model.download_mojo(str(folder)))
     downloaded.replace(folder / "model.zip")
-    # The server hands this jar out only with its web interface, which is off; it lies in the server's jar.
-    with zipfile.ZipFile(h2o_jar()) as jar:
-        (folder / "h2o-genmodel.jar").write_bytes(jar.read("www/3/h2o-genmodel.jar"))
+    (folder / "h2o-genmodel.jar").write_bytes(scoring_library())
     document = {
         "kind": "mojo",
         "output": "probability" if classify else "value",
@@ -215,6 +214,16 @@ def export(model: Any, columns: tuple[str, ...], folder: Path, *, classify: bool
         "files": {"mojo": "model.zip", "genmodel": "h2o-genmodel.jar"},
     }
     write_model(folder, document)
+
+
+@cache
+def scoring_library() -> bytes:
+    """H2O's scoring library, out of the server's jar: the server hands it out only with its web interface.
+
+    Read once: only to list what is in that jar takes the better part of a second.
+    """
+    with zipfile.ZipFile(h2o_jar()) as jar:
+        return jar.read("www/3/h2o-genmodel.jar")
 
 
 def _leading(automl: Any) -> list[Any]:

@@ -72,10 +72,11 @@ def gate_jobs(
     """What the gate needs fitted tonight, each recipe and fit once.
 
     challenger: the name of the candidate that is put to the gate; champion, fits: as for ``walk_jobs``; ship: whether
-    they are also fitted on all rows (without a champion the best baseline becomes one); incumbent: the name under which the champion's recipe goes tonight
-    (``CHAMPION``, or the candidate's that is the same recipe), empty without one: it is fitted on all rows, on those
-    before the gate if ``incumbent_gated``, and at every origin if ``licence``; canary: the seed that shuffles labels
-    for the challenger's recipe on the last fold, 0 for none. Raises EngineError for a name that no result has.
+    challenger and baselines are also fitted on all rows (without a champion the best baseline becomes one); incumbent:
+    the name under which the champion's recipe goes tonight (``CHAMPION``, or the candidate's that is the same recipe),
+    empty without one: it is fitted on all rows, on those before the gate if ``incumbent_gated``, and at every origin if
+    ``licence``; canary: the seed that shuffles labels for the challenger's recipe on the last fold, 0 for none. Raises
+    EngineError for a name that no result has.
     """
     results = tuple(results)
     recipes = recipes_of(results, champion)
