@@ -18,11 +18,11 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import Candidate, EngineResult, Rows, Target, resolved
+from tasks.contracts import Candidate, EngineResult, Rows, Snapshot, Target, resolved
 from tasks.documents import from_json, to_json
 from tasks.errors import EngineError
 from tasks.evaluation import Backtest, Leaderboard
-from tasks.leaderboard import alarm, canaries, figures
+from tasks.leaderboard import alarm, canaries, figures, noise
 from tasks.leaderboard.joined import FOLD, Walked
 from tasks.leaderboard.losses import FloatArray
 from tasks.leaderboard.ranking import rank
@@ -260,3 +260,18 @@ def _null(folder: Path) -> dict[figures.Name, list[float]]:
         for name, value in read_json(path).items():
             null.setdefault(name, []).append(float(value))
     return null
+
+
+def market_of_noise(problem: Problem, snapshot: Snapshot, seed: int) -> Problem:
+    """The same problem on a market in which nothing can be known, made from the snapshot's bars (``noise.py``).
+
+    The bars lie below the state folder's ``canaries``. A whole night on it must promote nothing but a baseline and
+    raise no alarm; run it below a state folder of its own, so that neither registry nor ledger mistakes it for real.
+    """
+    make = noise.simulated_ranges if problem.target == "volatility" else noise.signs
+    made = make(read_parquet(snapshot.bars), seed)
+    frame = made.drop(columns=["time"]).rename(columns={"session": "date"}) if problem.bar == "1d" else made
+    ref = write_parquet(home() / "canaries" / "markets" / f"{problem.name}-{seed}.parquet", frame)
+    # What the source needed to be read is done; what remains is bars stamped with their ends in UTC.
+    changes = {"source": ref.path, "tz": "", "label": "end", "price_scale": 1.0, "as_of": ""}
+    return problem.model_copy(update={"name": f"{problem.name[:55]}-canary", **changes})

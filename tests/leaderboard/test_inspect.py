@@ -9,12 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.bars.describe import from_problem
+from tasks.bars.ingest import ingest_source
 from tasks.contracts import Candidate, EngineResult, Rows
 from tasks.evaluation import Backtest, Leaderboard, Score
-from tasks.leaderboard.task import inspect
+from tasks.leaderboard.task import inspect, market_of_noise
 from tasks.problem import Problem
 from tasks.statistics.shuffle import shuffled_labels
-from tasks.storage import home, read_json, write_json, write_parquet
+from tasks.storage import home, read_json, read_parquet, write_json, write_parquet
+from tests.leaks.in_bars import half_hours_of, sp500
+from tests.leaks.night import source_of
 
 PROBLEM = Problem(name="made", source="builtin:sp500", target="return")
 DATES, FOLD = 1200, 700
@@ -133,3 +137,27 @@ def test_a_year_of_canaries_moves_the_limit(tmp_path: Path) -> None:
     for number in range(252):
         write_json(folder / f"{number}.json", {"r2": 0.0199, "ic": 0.19, "hit_rate": 0.09})
     assert not any("R²" in text for text in night.inspect())
+
+
+@pytest.mark.parametrize("target", ["return", "volatility"])
+def test_a_market_of_noise_is_the_problem_on_other_bars(target: Any) -> None:
+    problem = Problem(name="made", source="builtin:sp500", target=target, price_scale=2.0)
+    snapshot = ingest_source(from_problem(problem), pd.Timestamp.now("UTC"))
+    noisy = market_of_noise(problem, snapshot, 3)
+    again = ingest_source(from_problem(noisy), pd.Timestamp.now("UTC"))
+    assert noisy.name == "made-canary"
+    assert noisy.predicts == problem.predicts
+    assert (again.sessions, again.first, again.last) == (snapshot.sessions, snapshot.first, snapshot.last)
+    assert again.sha256 != snapshot.sha256
+    real, made = read_parquet(snapshot.bars), read_parquet(again.bars)
+    np.testing.assert_allclose(made["open"].iloc[0], real["open"].iloc[0])
+    ranges = np.log(made["high"] / made["low"]) - np.log(real["high"] / real["low"])
+    assert (np.abs(ranges).max() < 1e-9) == (target == "return")
+
+
+def test_intraday_noise_keeps_its_stamps(tmp_path: Path) -> None:
+    bars = half_hours_of(sp500().iloc[-40:].reset_index(drop=True))
+    problem = Problem(name="made", source=source_of(bars), target="return", bar="30min")
+    snapshot = ingest_source(from_problem(problem), pd.Timestamp.now("UTC"))
+    again = ingest_source(from_problem(market_of_noise(problem, snapshot, 3)), pd.Timestamp.now("UTC"))
+    pd.testing.assert_series_equal(read_parquet(again.bars)["time"], read_parquet(snapshot.bars)["time"])

@@ -2,7 +2,7 @@
 
 Two kinds of clean nights, each with the project's own fits walked over the real folds:
 
-- markets of noise (``tasks.leaderboard.noise``): random signs for returns and directions, a simulated HAR for volatility;
+- markets of noise (``tasks.leaderboard.noise``): random signs for returns and directions, simulated ranges;
 - the real S&P 500 and NASDAQ: half years, years and two years of the joined folds, as if each were a night's.
 
 A night counts once, however many figures speak. Canaries are run on each market of noise too.
