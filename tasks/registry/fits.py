@@ -53,8 +53,9 @@ class Fits:
         return found
 
     def named(self, recipe_sha256: str) -> str:
-        """The name under which a recipe was fitted before the gate tonight, or nothing."""
-        return next((name for name, fit in self.gated.items() if recipe_digest(fit) == recipe_sha256), "")
+        """The name under which a recipe was fitted again tonight, or nothing; a fit before the gate comes first."""
+        fits = (*self.gated.items(), *self.all_rows.items())
+        return next((name for name, fit in fits if recipe_digest(fit) == recipe_sha256), "")
 
 
 def values(ref: Ref) -> npt.NDArray[np.float64]:

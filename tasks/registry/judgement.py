@@ -241,7 +241,9 @@ def _champion(night: Night, fits: Fits, scored: ScoredChampion | None) -> Champi
     if scored is None:
         return None
     name = fits.named(scored.info.recipe_sha256)
-    refitted = _gated(night, fits, name) if name and scored.info.predicts == night.problem.predicts else None
+    refitted = (
+        _gated(night, fits, name) if name in fits.gated and scored.info.predicts == night.problem.predicts else None
+    )
     own = scored.info.smearing
     return Champion(
         name=f"{scored.info.candidate} (version {scored.info.version})",

@@ -89,12 +89,13 @@ def _other_problem(champion: ChampionInfo, problem: Problem, snapshot: Snapshot)
 def _not_fitted(name: str, renewal: Renewal) -> str:
     if renewal.night.problem.refit == "none":
         return "the policy ships gated fits alone"
-    if name and name in renewal.fits.all_rows:
-        return ""
     if not name and not renewal.info.recipe:
         return "its entry does not hold its recipe"
-    causes = "; ".join(renewal.fits.failed)
-    return "its recipe was not fitted through last night" + (f" ({causes})" if causes else "")
+    for fits, what in ((renewal.fits.all_rows, "through last night"), (renewal.fits.gated, "before the gate tonight")):
+        if name not in fits:
+            causes = "; ".join(renewal.fits.failed)
+            return f"its recipe was not fitted {what}" + (f" ({causes})" if causes else "")
+    return ""
 
 
 def _nothing_new(renewal: Renewal) -> str:

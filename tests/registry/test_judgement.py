@@ -288,6 +288,17 @@ def test_why_a_champion_is_not_refreshed_is_said(
     assert any(words in reason for reason in verdict.decision.reasons)
 
 
+@pytest.mark.parametrize(
+    ("missing", "words"), [("gated", "before the gate tonight"), ("all_rows", "through last night")]
+)
+def test_a_refresh_needs_both_fits(world: World, ledger: Ledger, missing: str, words: str) -> None:
+    fits = fits_of(world, WITH, refits={"champion": 0.31})
+    del getattr(fits, missing)["champion"]
+    verdict = incumbent(world, ledger, night_of(world), fits)
+    assert verdict.decision.outcome == "kept"
+    assert verdict.evidence.not_refreshed == f"its recipe was not fitted {words}"
+
+
 def test_without_refits_at_every_origin_there_is_no_licence(world: World, ledger: Ledger) -> None:
     whole = fits_of(world, WITH, refits={"champion": 0.31})
     del whole.origins["champion"]["fit_origin_4"]
