@@ -31,7 +31,8 @@ def opens_by_year(frame: pd.DataFrame, continuous: bool = False) -> pd.DataFrame
     ``frame``: canonical bars. Columns ``symbol, year, pairs, share, near, repeated``. ``repeated``: the share is above
     10 %, and not for coarse ticks. Where prices move by a few ticks overnight, opens meet the close by chance as often
     as they miss it by one tick to either side; ``near`` is the share of those, and opens that are trades of their own
-    equal the close at most as often as that (one standard deviation allowed). Markets that never close (``continuous``)
+    equal the close at most as often as that (one standard deviation allowed). Where ticks are coarser than the moves
+    themselves, opens tell nothing either, and count as repeated. Markets that never close (``continuous``)
     are not given that benefit: they have no overnight at all. Years with fewer than 20 pairs (60 in a panel) are left
     out.
     """

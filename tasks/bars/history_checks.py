@@ -6,9 +6,10 @@ import numpy as np
 
 from tasks.bars.defects.history import History, history
 from tasks.bars.defects.table import HOLES, LOOK_AHEAD, RULES, Named, look
-from tasks.bars.panel import Panel, canonical
+from tasks.bars.panel import Panel, canonical, iso
 from tasks.bars.series import Rows
 from tasks.bars.verdict import SOURCE_LIMIT, Verdict, leave_out, symbols
+from tasks.contracts import Finding, Severity
 
 SAID = {rule.name for rule in (*HOLES, *RULES)} - {"repeated-opens"}
 """Rules whose warnings the summary counts; opens have a sentence of their own."""
@@ -30,6 +31,12 @@ def _history(panel: Panel, rows: Rows) -> History:
     return history(canonical(panel, rows), panel.sessions, panel.description, panel.raw.has_volume)
 
 
+def _finding(panel: Panel, at: int, named: Named, severity: Severity) -> Finding:
+    if named.defect.shared:
+        return Finding(rule=named.rule, severity=severity, time=iso(panel.stamps[at]), detail=named.defect.detail)
+    return panel.finding(at, named.rule, severity, named.defect.detail)
+
+
 def _act(panel: Panel, verdict: Verdict, found: list[tuple[int, Named]]) -> None:
     acted = [(at, named) for at, named in found if named.severity in ("set_aside", "quarantined")]
     bad, total = sum(named.defect.rows for _, named in acted), int(panel.live.sum())
@@ -40,7 +47,7 @@ def _act(panel: Panel, verdict: Verdict, found: list[tuple[int, Named]]) -> None
     elif refused:
         verdict.refused = f"{bad:,} wrong rows of {total:,} ({bad / total:.2%}; 1 % is the limit)."
     for at, named in found:
-        severity = "refused" if refused and named.severity in ("set_aside", "quarantined") else named.severity
-        verdict.findings.append(panel.finding(at, named.rule, severity, named.defect.detail))
+        severity: Severity = "refused" if refused and named.severity in ("set_aside", "quarantined") else named.severity
+        verdict.findings.append(_finding(panel, at, named, severity))
         if named.severity == "quarantined":
             leave_out(verdict, int(panel.code[at]), panel.placed.session[at])

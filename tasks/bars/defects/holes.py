@@ -63,6 +63,7 @@ def lost_sessions(h: History) -> list[Defect]:
         Defect(
             at=int(np.flatnonzero(h.position > position)[0]),
             rows=0,
+            shared=True,
             detail=f"hardly any symbol has a bar of {h.sessions.labels[position].astype('datetime64[D]')!s}",
         )
         for position in np.flatnonzero(_lost(h)).tolist()

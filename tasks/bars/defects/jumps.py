@@ -12,6 +12,7 @@ illiquid fund: 5); the smallest wrong one was 8 (S&P 500, 1961-04-17, 68.68 for 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def unapplied_splits(h: History) -> list[Defect]:
 def _split(h: History, at: int) -> Defect | None:
     if not _starts_session(h, at) or _ends_excursion(h, at):
         return None
-    jump = float(np.log(h.open[at] / h.close[at - 1]))
+    jump = float(_log(h.open[at] / h.close[at - 1]))
     factor = min(SPLITS, key=lambda value: abs(abs(jump) - np.log(value)))
     certain = jump > 0 and factor >= 3
     near = CERTAIN_NEAR if certain else min(max(4 * h.volatility(at), 0.03), 0.06)
@@ -96,7 +97,8 @@ def _split(h: History, at: int) -> Defect | None:
     back = _comes_back(h, at, jump)
     name = f"{factor:g}:1" if jump < 0 else f"1:{factor:g}"
     until = f"; undone on {h.day(back)}" if back is not None else ""
-    return Defect(at=at, detail=f"a {name} split is not applied to the bars before ({_pair(h, at)}){until}")
+    detail = f"a {name} split, or the like, is not applied to the bars before ({_pair(h, at)}){until}"
+    return Defect(at=at, detail=detail)
 
 
 def spikes(h: History) -> list[Defect]:
@@ -178,8 +180,10 @@ def unexplained_jumps(h: History) -> list[Defect]:
     """
     found = []
     for at in _level_changes(h, UNEXPLAINED, opens=True) if h.has_volume and h.daily else []:
-        jump = float(np.log(h.open[at] / h.close[at - 1]))
+        jump = float(_log(h.open[at] / h.close[at - 1]))
         if abs(jump) < max(UNEXPLAINED, 8 * h.volatility(at)) or not _quiet(h, at, 2.0, 4.0):
+            continue
+        if _ends_excursion(h, at):
             continue
         found.append(Defect(at=at, detail=f"the open is {np.expm1(jump):+.0%} from the last close, with usual trading"))
     return found
@@ -196,7 +200,7 @@ def _level_changes(h: History, least: float, opens: bool = False) -> list[int]:
 
 
 def _jump(h: History, at: int) -> float:
-    return float(np.log(h.close[at] / h.close[at - 1]))
+    return float(_log(h.close[at] / h.close[at - 1]))
 
 
 def _starts_session(h: History, at: int) -> bool:
@@ -208,8 +212,8 @@ def _comes_back(h: History, at: int, jump: float) -> int | None:
     rows: Rows = h.after(at, EXCURSION + 1)[1:]
     if not len(rows):
         return None
-    level = np.log(h.close[rows] / h.close[at - 1])
-    step = np.log(h.open[rows] / h.close[rows - 1])
+    level = _log(h.close[rows] / h.close[at - 1])
+    step = _log(h.open[rows] / h.close[rows - 1])
     hits = rows[(np.abs(level) <= RETURNED * abs(jump)) & (np.abs(step + jump) <= RETURNED * abs(jump))]
     return int(hits[0]) if len(hits) else None
 
@@ -219,8 +223,8 @@ def _ends_excursion(h: History, at: int) -> bool:
     jump = _jump(h, at)
     rows = h.before(at, EXCURSION)
     rows = rows[~h.begins[rows]]
-    level = np.log(h.close[at] / h.close[rows - 1])
-    step = np.log(h.close[rows] / h.close[rows - 1])
+    level = _log(h.close[at] / h.close[rows - 1])
+    step = _log(h.close[rows] / h.close[rows - 1])
     return bool(np.any((np.abs(level) <= RETURNED * abs(jump)) & (np.abs(step + jump) <= RETURNED * abs(jump))))
 
 
@@ -249,3 +253,9 @@ def _triple(h: History, at: int, length: int) -> str:
     later = f", then {h.close[after]:.10g}" if after < len(h) and h.symbol[after] == h.symbol[at] else ""
     before = "" if h.begins[at] else f"{h.close[at - 1]:.10g}, "
     return f"{before}then {h.close[at]:.10g}{later}" if before else f"{h.close[at]:.10g}{later}"
+
+
+def _log(ratio: Any) -> Any:
+    """Natural logarithm; NaN, without a warning, where prices below zero have none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(ratio)

@@ -15,10 +15,11 @@ CLEAR = 2.0
 
 
 def scale_changes(h: History) -> list[Defect]:
-    """Sessions from which on volume is ten times what it was, or a tenth, without a month of transition.
+    """Sessions from which on volume is ten times what it was, or a tenth, at once and for good.
 
-    The medians of 21 sessions before and after differ tenfold, and the two months do not come within a factor of two.
-    Crises do neither: volume on 2020-02-24 rose to 4.7 times, after Equifax's breach to 19 times and back in a month.
+    The medians of 21 sessions before and after differ tenfold, the two months do not come within a factor of two, and
+    the months two months earlier and later still differ by half as much in logs. Crises are not like that: volume rose
+    4.7-fold in February 2020, and 19-fold after Equifax's breach, but there it had fallen back after two months.
     """
     if not h.has_volume or not len(h):
         return []
@@ -37,7 +38,13 @@ def _breaks(rolled: dict[str, pd.Series[float]], symbol: np.ndarray) -> list[tup
     before = {name: values.groupby(symbol, sort=False).shift(1).to_numpy() for name, values in rolled.items()}
     after = {name: values.groupby(symbol, sort=False).shift(1 - WINDOW).to_numpy() for name, values in rolled.items()}
     change = after["median"] - before["median"]
+    medians = rolled["median"].groupby(symbol, sort=False)
+    later = medians.shift(1 - 3 * WINDOW).to_numpy() - before["median"]
+    earlier = after["median"] - medians.shift(1 + 2 * WINDOW).to_numpy()
+    lasting = np.logical_and.reduce(
+        [np.isnan(far) | (np.sign(change) * far >= np.abs(change) / 2) for far in (later, earlier)]
+    )
     clear = np.where(change > 0, after["min"] - before["max"], before["min"] - after["max"])
-    found = np.flatnonzero((np.abs(change) >= np.log(SCALE)) & (clear >= np.log(CLEAR)))
+    found = np.flatnonzero((np.abs(change) >= np.log(SCALE)) & (clear >= np.log(CLEAR)) & lasting)
     # Of a few neighbouring sessions that all divide the two levels, the first tells.
     return [(at, change[at]) for i, at in enumerate(found.tolist()) if i == 0 or at - found[i - 1] > WINDOW]
