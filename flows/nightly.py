@@ -36,6 +36,7 @@ from tasks.backtest.task import backtest, backtest_gate, draw_tear_sheet, ziplin
 from tasks.bars.task import ingest
 from tasks.contracts import EngineResult, FeatureMatrix, Rows
 from tasks.environment import installed_versions
+from tasks.evaluation import CHAMPION
 from tasks.features.catalogue import lookback
 from tasks.features.task import build_features, check_features, specification
 from tasks.leaderboard.task import inspect, score, shortlist
@@ -54,7 +55,7 @@ from tasks.registry.task import (
 )
 from tasks.report.facts import Facts, forecasts
 from tasks.report.task import publish
-from tasks.search.jobs import CHAMPION, Jobs, gate_jobs, walk_jobs
+from tasks.search.jobs import Jobs, gate_jobs, walk_jobs
 from tasks.search.results import named, notes, seconds_by_engine, with_failures
 from tasks.search.task import explain, refit, search
 from tasks.splits.sizes import precheck

@@ -10,6 +10,9 @@ from typing import Literal
 
 from .contracts import EngineName, Ref
 
+CHAMPION = "champion"
+"""What the champion's recipe is called on the board where tonight's search did not come upon it itself."""
+
 Outcome = Literal["promoted", "refreshed", "kept", "baseline", "quarantined", "unchanged"]
 
 

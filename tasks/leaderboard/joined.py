@@ -21,11 +21,10 @@ import pandas as pd
 
 from tasks.contracts import EngineName, Target
 from tasks.errors import DataError, EngineError
+from tasks.evaluation import CHAMPION
 from tasks.leaderboard.losses import FloatArray, IntArray, fault
 
 KEYS = ("symbol", "time", "session", "label", "label_end", "fold")
-CHAMPION = "champion"
-"""The name under which the champion's recipe is walked where tonight's search did not come upon it."""
 
 RESERVED = frozenset({*KEYS, CHAMPION})
 """Names that no searched candidate may have."""

@@ -27,8 +27,8 @@ import pandas as pd
 from tasks.contracts import Target
 from tasks.documents import to_json
 from tasks.errors import EngineError
-from tasks.evaluation import Leaderboard, Score
-from tasks.leaderboard.joined import CHAMPION, Joined, Walked, join
+from tasks.evaluation import CHAMPION, Leaderboard, Score
+from tasks.leaderboard.joined import Joined, Walked, join
 from tasks.leaderboard.losses import DIGITS, FloatArray, IntArray, by_date, date_codes, rounded, row_losses
 from tasks.leaderboard.metrics import METRICS, Panel, Scored, ranking_metric
 from tasks.leaderboard.night import Ranked, night_statistics

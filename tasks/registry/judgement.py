@@ -18,7 +18,7 @@ import pandas as pd
 
 from tasks.contracts import Candidate, Ref, Snapshot
 from tasks.errors import EngineError
-from tasks.evaluation import Decision, Evidence
+from tasks.evaluation import CHAMPION, Decision, Evidence, Leaderboard
 from tasks.problem import Problem
 from tasks.registry import gate as gates
 from tasks.registry.bundle import recipe_digest
@@ -159,10 +159,15 @@ def _of_survivors(night: Night) -> bool:
     return night.snapshot.survivors_only and night.problem.target in RETURNS
 
 
+def _baselines(board: Leaderboard) -> list[str]:
+    """Tonight's baselines, best first: a champion that is a baseline's recipe is judged as the champion."""
+    return [s.candidate for s in board.scores if s.engine == "baseline" and s.candidate != CHAMPION]
+
+
 def _field(night: Night, fits: Fits, champion: ScoredChampion | None) -> _Field:
     frame = read_parquet(night.rows.ref, ROWS)
     board = night.leaderboard
-    names = [score.candidate for score in board.scores if score.engine == "baseline"]
+    names = _baselines(board)
     return _Field(
         frame=frame,
         gate=GateRows.of(frame, night.rows.target),
@@ -175,7 +180,7 @@ def _field(night: Night, fits: Fits, champion: ScoredChampion | None) -> _Field:
 
 def _known(night: Night, fits: Fits, field: _Field) -> Evidence:
     """The evidence before the challenger is scored."""
-    ranked = [score.candidate for score in night.leaderboard.scores if score.engine == "baseline"]
+    ranked = _baselines(night.leaderboard)
     lost = tuple(f"baseline {name} could not be fitted again" for name in ranked if name not in fits.gated)
     window = next((window for window in night.rows.windows if window.name == "gate"), None)
     return gather(

@@ -11,10 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tasks.contracts import Candidate, EngineResult, Ref, Rows, Snapshot
-from tasks.evaluation import Backtest, Decision, Evidence, GateComparison, Leaderboard, Score, ZiplineCheck
-
-CHAMPION = "champion"
-"""The name under which the champion's recipe stands on the board where tonight's search did not come upon it."""
+from tasks.evaluation import CHAMPION, Backtest, Decision, Evidence, GateComparison, Leaderboard, Score, ZiplineCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,7 @@ from typing import Any
 
 from tasks.contracts import EngineResult, RefitJob
 from tasks.errors import EngineError
-
-CHAMPION = "champion"
-"""The name under which the champion's recipe is walked where tonight's search did not find it itself."""
+from tasks.evaluation import CHAMPION
 
 FOLD, GATE, ORIGIN, ALL = "fit_fold_", "fit_gate", "fit_origin_", "fit_all"
 Recipe = tuple[str, dict[str, Any]]
