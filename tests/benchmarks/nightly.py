@@ -190,12 +190,15 @@ class Stage:
 class Night:
     """What a night came to: the leader and whether it is a baseline, the decision, its evidence, and the plain t.
 
+    ``joined``: the walk, out of sample; ``order``: its candidates, the leader first.
     ``plain_t``: of the leader's advantage over the best baseline on the gate's last 252 dates, as if that were the only
     look; NaN if the leader is that baseline.
     """
 
     leader: str
     baseline: bool
+    joined: Joined
+    order: tuple[str, ...]
     decision: Decision
     evidence: Evidence
     plain_t: float
@@ -235,6 +238,8 @@ class Problem:
         return Night(
             leader=leader,
             baseline=engines[leader] == "baseline",
+            joined=joined,
+            order=tuple(order),
             decision=decision,
             evidence=evidence,
             plain_t=_plain_t(gate, fits[leader], fits[best]) if leader != best else float("nan"),
