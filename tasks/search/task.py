@@ -31,6 +31,7 @@ from tasks.storage import StageStore, home, sha256_file
 CODE = (
     "tasks/search",
     "tasks/registry/serving",
+    "tasks/statistics/shuffle.py",
     "tasks/contracts.py",
     "tasks/documents.py",
     "tasks/errors.py",
@@ -123,6 +124,8 @@ def _inputs(request: EngineRequest) -> dict[str, Any]:
         "features": request.features.ref.sha256,
         "rows": request.rows.ref.sha256,
         "target": to_json(request.rows.target),
+        "fits": to_json(request.rows.fits),
+        "weighted": request.rows.weighted,
         "budget": to_json(request.budget),
         "seed": request.seed,
         "mode": request.mode,

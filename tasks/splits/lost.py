@@ -13,6 +13,8 @@ from tasks.errors import DataError
 ALLOWED = 0.01
 """Share of the rows beyond the lookback that may be unusable: more would be another sample than the bars."""
 NAMED = 3
+LEAST_NAMES = 20
+"""Fewer names on a date have no cross-section: its features are not defined there (see the matrix of features)."""
 
 
 def lost_rows(
@@ -38,6 +40,25 @@ def lost_rows(
     if count > ALLOWED * total:
         raise DataError(f"{told}: more than {ALLOWED:.0%}. Look at these symbols' bars, or leave the symbols out")
     return (told,)
+
+
+def with_section(
+    dates: npt.NDArray[np.datetime64], beyond: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+    """Of the rows beyond the lookback those on dates with enough names, and a sentence about the others if any.
+
+    dates, beyond: (n,). For features that compare names within a date: on other dates nothing is expected of them.
+    """
+    _, date = np.unique(dates, return_inverse=True)
+    names = np.bincount(date, weights=beyond)[date]
+    thin = beyond & (names < LEAST_NAMES)
+    if not thin.any():
+        return beyond, ()
+    few = len(np.unique(date[thin]))
+    return beyond & ~thin, (
+        f"{int(thin.sum()):,} rows on {few:,} dates with fewer than {LEAST_NAMES} names beyond the features' "
+        "lookback are left out: there is no cross-section to compare them with",
+    )
 
 
 def _largest(counts: Mapping[str, int]) -> str:

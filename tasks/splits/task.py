@@ -19,9 +19,10 @@ from prefect.cache_policies import NO_CACHE
 from tasks.contracts import FeatureMatrix, Rows, Snapshot, resolved
 from tasks.documents import from_json, to_json
 from tasks.errors import DataError
+from tasks.labels.membership import Spell, is_member, read_membership
 from tasks.labels.targets import Labels, make_labels
 from tasks.problem import Problem
-from tasks.splits.lost import lost_rows
+from tasks.splits.lost import lost_rows, with_section
 from tasks.splits.sessions import calendar_sessions
 from tasks.splits.windows import WindowPlan, assign_windows
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
@@ -29,6 +30,7 @@ from tasks.storage import StageStore, read_json, read_parquet, write_json, write
 CODE = (
     "tasks/labels",
     "tasks/splits",
+    "tasks/statistics/uniqueness.py",
     "tasks/contracts.py",
     "tasks/documents.py",
     "tasks/errors.py",
@@ -54,15 +56,18 @@ def make_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> 
 def build_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, store: StageStore) -> Rows:
     """As ``make_rows``, with the store given.
 
-    A row is usable if every feature column is finite. Beyond the lookback every row should be: those that are not are
-    counted in a warning. Raises what ``make_labels`` and ``assign_windows`` raise, and DataError if the feature matrix
-    is not aligned with the bars, or more than 1 % of the rows beyond the lookback are not usable.
+    A row is usable if every feature column is finite, and labelled if its symbol belonged to the universe on its date.
+    Beyond the lookback every row should be usable (where features compare names within a date, every row of a date with
+    enough names): those that are not are counted in a warning. Raises what ``read_membership``, ``make_labels`` and
+    ``assign_windows`` raise, and DataError if the feature matrix is not aligned with the bars, or more than 1 % of the
+    rows beyond the lookback are not usable.
     """
-    key = store.key("rows", _inputs(problem, snapshot, features), CODE)
+    spells = read_membership(Path(problem.membership)) if problem.membership else ()
+    key = store.key("rows", _inputs(problem, snapshot, features, spells), CODE)
     folder = store.get("rows", key)
     if folder is None:
         with store.put("rows", key) as staging:
-            _compute(problem, snapshot, features, staging)
+            _compute(problem, snapshot, features, spells, staging)
         folder = store.folder("rows", key)
     else:
         log.info("rows: labels and windows reused")
@@ -70,7 +75,9 @@ def build_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, st
     return rows
 
 
-def _inputs(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> dict[str, object]:
+def _inputs(
+    problem: Problem, snapshot: Snapshot, features: FeatureMatrix, spells: tuple[Spell, ...]
+) -> dict[str, object]:
     values = problem.model_dump(mode="json", include=set(FIELDS))
     return {
         **values,
@@ -78,14 +85,19 @@ def _inputs(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> di
         "true_opens": snapshot.true_opens,
         "features": features.ref.sha256,
         "columns": list(features.spec.columns),
+        "cross_section": features.spec.cross_section,
+        "membership": sorted([spell.symbol, str(spell.first), str(spell.last)] for spell in spells),
     }
 
 
-def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, staging: Path) -> None:
+def _compute(
+    problem: Problem, snapshot: Snapshot, features: FeatureMatrix, spells: tuple[Spell, ...], staging: Path
+) -> None:
     bars = read_parquet(snapshot.bars, BARS)
     usable, warnings = _usable(bars, features)
-    labels = make_labels(bars, problem.objective, problem.variance, problem.tick, snapshot.true_opens)
-    weight = np.asarray(getattr(labels, "weight", np.ones(len(bars))), dtype=np.float64)
+    names = bars["symbol"].to_numpy(object)
+    member = is_member(names, pd.DatetimeIndex(bars["session"]), spells) if spells else None
+    labels = make_labels(bars, problem.objective, problem.variance, problem.tick, snapshot.true_opens, member=member)
     sessions = calendar_sessions(problem.calendar, bars["session"].max())
     plan = assign_windows(
         pd.DatetimeIndex(bars["time"]),
@@ -98,10 +110,10 @@ def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, stag
         embargo=problem.embargo,
         horizon=problem.horizon,
         folds=problem.folds,
-        symbols=bars["symbol"].to_numpy(object),
-        weight=weight,
+        symbols=names,
+        weight=labels.weight,
     )
-    ref = write_parquet(staging / "rows.parquet", _frame(bars, labels, weight, plan))
+    ref = write_parquet(staging / "rows.parquet", _frame(bars, labels, plan))
     rows = Rows(
         ref=dataclasses.replace(ref, path="rows.parquet"),
         target=problem.objective,
@@ -119,7 +131,7 @@ def _compute(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, stag
     log.info("%d rows, gate from %s, %d purged", ref.rows, plan.term_start, plan.purged)
 
 
-def _frame(bars: pd.DataFrame, labels: Labels, weight: npt.NDArray[np.float64], plan: WindowPlan) -> pd.DataFrame:
+def _frame(bars: pd.DataFrame, labels: Labels, plan: WindowPlan) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "symbol": bars["symbol"],
@@ -127,7 +139,7 @@ def _frame(bars: pd.DataFrame, labels: Labels, weight: npt.NDArray[np.float64], 
             "session": bars["session"],
             "label": labels.label,
             "label_end": labels.label_end,
-            "weight": weight,
+            "weight": labels.weight,
             "window": plan.window,
             "scored_by": plan.scored_by,
             **plan.fits,
@@ -140,12 +152,16 @@ def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> tuple[npt.NDArray[np
     matrix = read_parquet(features.ref, ["symbol", "time", *features.spec.columns])
     _check_aligned(bars, matrix)
     beyond = matrix.groupby("symbol", sort=False).cumcount().to_numpy() >= features.lookback - 1
+    told: tuple[str, ...] = ()
+    if features.spec.cross_section != "none":
+        date = bars["session" if features.spec.bar == "1d" else "time"]
+        beyond, told = with_section(date.to_numpy("datetime64[ns]"), beyond)
     usable, columns = np.ones(len(matrix), dtype=bool), {}
     for column in features.spec.columns:
         finite = np.isfinite(matrix[column].to_numpy(float))
         usable &= finite
         columns[column] = int((beyond & ~finite).sum())
-    return usable, lost_rows(matrix["symbol"], beyond, usable, columns)
+    return usable, (*told, *lost_rows(matrix["symbol"], beyond, usable, columns))
 
 
 def _check_aligned(bars: pd.DataFrame, matrix: pd.DataFrame) -> None:
