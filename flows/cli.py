@@ -10,7 +10,6 @@ import difflib
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +19,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from flows import settings
+from flows import cli_bars, cli_registry, settings
+from flows.options import Json, show
 from tasks.errors import ConfigurationError, NocturneError
 from tasks.storage import PROJECT
 
@@ -32,15 +32,10 @@ app = typer.Typer(
     add_completion=False,
 )
 err = Console(stderr=True)
-PROBLEMS = PROJECT / "deployments" / "problems"
+for command in (cli_bars.check, cli_bars.features, cli_registry.models, cli_registry.ledger, cli_bars.predict):
+    app.command()(command)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
-Tz = Annotated[str, typer.Option(help="Time zone of stamps that carry none, for example America/New_York.")]
-Calendar = Annotated[str, typer.Option(help="Exchange calendar: XNYS, 24/7, …")]
-Bar = Annotated[str, typer.Option(help="Size of a bar: 1d, 1h, 30min, 15min, 5min, 1min.")]
-Scale = Annotated[float, typer.Option(help="Prices in the file are divided by this.")]
-Label = Annotated[str, typer.Option(help="Whether a bar is stamped with its 'end' or its 'start'.")]
-Source = Annotated[str, typer.Argument(help="builtin:sp500, builtin:nasdaq, or a CSV or Parquet file, folder or glob.")]
+PROBLEMS = PROJECT / "deployments" / "problems"
 
 
 def main() -> None:
@@ -77,7 +72,28 @@ def run(
         document = unchanged.answer(chosen, before, time.monotonic() - begun)
     else:
         document = _night(chosen, mark)
-    _show(as_json, document, _render_night)
+    show(as_json, document, _render_night)
+
+
+@app.command()
+def canary(
+    problem: Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")] = "",
+    file: Annotated[Path | None, typer.Option(help="A problem file instead of a name.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")] = None,
+    budget: Annotated[Literal["demo", "nightly"], typer.Option(help="How hard to search.")] = "demo",
+    seed: Annotated[int, typer.Option(help="Another seed makes another market.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Run a problem's night on a market of noise: nothing may be promoted, and no alarm may fire."""
+    from flows import interrupt, progress
+    from tasks.report.document import document as as_document
+
+    chosen = _problem(problem, file, changes or [], budget)
+    with progress.shown(err), interrupt.ends_at_once(err):
+        from flows.canary import canary as run_canary
+
+        document = as_document(run_canary(chosen, seed))
+    show(as_json, document, _render_night)
 
 
 def _problem(name: str, file: Path | None, changes: list[str], budget: Literal["demo", "nightly"]) -> Any:
@@ -160,7 +176,7 @@ def doctor(as_json: Json = False) -> None:
     from tasks import environment
 
     checks = [dataclasses.asdict(check) for check in environment.examine()]
-    _show(as_json, {"ok": all(check["ok"] for check in checks), "checks": checks}, _render_doctor)
+    show(as_json, {"ok": all(check["ok"] for check in checks), "checks": checks}, _render_doctor)
     if not all(check["ok"] for check in checks):
         raise typer.Exit(2)
 
@@ -173,168 +189,6 @@ def _render_doctor(document: dict[str, Any]) -> None:
         out.print(check["found"], markup=False, highlight=False, soft_wrap=True)
         if check["cure"]:
             out.print(f"    → {check['cure']}", markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def check(
-    source: Source,
-    tz: Tz = "",
-    calendar: Calendar = "XNYS",
-    bar: Bar = "1d",
-    price_scale: Scale = 1.0,
-    label: Label = "end",
-    as_json: Json = False,
-) -> None:
-    """Say what the data checks find in a source: rule, symbol, time, value. Exit code 3 if it would be refused."""
-    from tasks.bars.describe import from_options
-    from tasks.bars.inspection import inspect
-
-    described = from_options(source, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
-    document = inspect(described)
-    _show(as_json, {"source": source, **document}, _render_check)
-    if not document["accepted"]:
-        raise typer.Exit(3)
-
-
-def _render_check(document: dict[str, Any]) -> None:
-    out = Console(highlight=False)
-    symbols = document["symbols"]
-    plural = "" if symbols == 1 else "s"
-    out.print(f"{document['source']}: {document['rows']:,} rows, {symbols:,} symbol{plural}, ", end="", markup=False)
-    style = "green" if document["accepted"] else "red"
-    out.print(f"[{style}]{document['accepted']:,} accepted[/]")
-    by_rule: dict[str, list[dict[str, Any]]] = {}
-    for finding in document["findings"]:
-        by_rule.setdefault(finding["rule"], []).append(finding)
-    for rule, found in by_rule.items():
-        out.print(f"[bold]{rule}[/] ({found[0]['severity'].replace('_', ' ')}): {len(found):,}")
-        for finding in found[:5]:
-            place = " ".join(part for part in (finding["symbol"], finding["time"], _row(finding["row"])) if part)
-            out.print(f"  {place + ': ' if place else ''}{finding['detail']}", markup=False, soft_wrap=True)
-        if len(found) > 5:
-            out.print(f"  … and {len(found) - 5:,} more (--json lists them all)")
-    if document["quarantined"]:
-        out.print(f"quarantined: {', '.join(document['quarantined'])}", markup=False)
-
-
-def _row(row: int | None) -> str:
-    return "" if row is None else f"row {row}"
-
-
-@app.command()
-def features(
-    source: Source,
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    tz: Tz = "",
-    calendar: Calendar = "XNYS",
-    bar: Bar = "1d",
-    price_scale: Scale = 1.0,
-    label: Label = "end",
-    tick: Annotated[float, typer.Option(help="Smallest price step; the floor of a bar's range.")] = 0.01,
-    as_json: Json = False,
-) -> None:
-    """Write the feature matrix of a source: one row a bar, one column a feature, NaN inside a column's lookback."""
-    from tasks.bars.describe import from_options
-    from tasks.bars.facts import has_volume, true_opens
-    from tasks.bars.ingest import read_accepted
-    from tasks.features.table import feature_table
-    from tasks.storage import write_parquet
-
-    described = from_options(source, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
-    bars = read_accepted(described).frame
-    table = feature_table(bars, has_volume=has_volume(bars), true_opens=true_opens(bars), tick=tick, bar=bar)
-    ref = write_parquet(out.absolute(), table.frame)
-    document = {
-        "path": ref.path,
-        "sha256": ref.sha256,
-        "rows": ref.rows,
-        "columns": list(table.columns),
-        "lookback": table.lookback,
-        "left_out": table.left_out,
-    }
-    _show(as_json, document, _render_features)
-
-
-def _render_features(document: dict[str, Any]) -> None:
-    out = Console(highlight=False)
-    columns, left_out = document["columns"], document["left_out"]
-    out.print(f"{document['path']}: {document['rows']:,} rows, {len(columns)} columns", markup=False, soft_wrap=True)
-    out.print(f"longest lookback {document['lookback']} bars: earlier rows of a column are NaN")
-    for name, reason in list(left_out.items())[:5]:
-        out.print(f"left out {name}: {reason}", markup=False)
-    if len(left_out) > 5:
-        out.print(f"… and {len(left_out) - 5} more left out (--json lists them all)")
-
-
-@app.command()
-def models(
-    name: Annotated[str, typer.Argument(help="A registered model; empty means all.")] = "",
-    as_json: Json = False,
-) -> None:
-    """List registered models: versions, aliases, when and why each was promoted or not."""
-    from tasks.documents import to_json
-    from tasks.registry import mlflow_store
-
-    store = mlflow_store.open_store()
-    chosen = (name,) if name else mlflow_store.names(store)
-    versions = [to_json(version) for each in chosen for version in mlflow_store.history(store, each)]
-    _show(as_json, {"tracking_uri": store.tracking_uri, "models": versions}, _render_models)
-
-
-def _render_models(document: dict[str, Any]) -> None:
-    out = Console(highlight=False)
-    if not document["models"]:
-        out.print(f"no models in {document['tracking_uri']} yet: nocturne run sp500-volatility", markup=False)
-    for version in document["models"]:
-        aliases = "".join(f" @{alias}" for alias in version["aliases"])
-        out.print(f"[bold]{version['name']}[/] version {version['version']}[green]{aliases}[/]")
-        when = f"promoted {version['promoted']}" if version["promoted"] else "never promoted"
-        out.print(f"  {version['candidate']} ({version['engine']}), {version['outcome']}, {when}", markup=False)
-        out.print(f"  fitted on bars up to {version['training_end']}; run {version['run_id']}", markup=False)
-        for reason in version["reasons"][:2]:
-            out.print(f"  - {reason}", markup=False)
-        if len(version["reasons"]) > 2:
-            out.print(f"  … and {len(version['reasons']) - 2} more (--json lists them all)")
-
-
-@app.command()
-def predict(
-    model: Annotated[str, typer.Argument(help="A registered model's name (its champion), or a models:/ URI.")],
-    bars: Annotated[str, typer.Option(help="Raw bars: a CSV or Parquet file, or a built-in source.")],
-    rows: Annotated[Literal["last", "all"], typer.Option(help="Predict for the last bar, or for every bar.")] = "last",
-    tz: Tz = "",
-    calendar: Calendar = "XNYS",
-    bar: Bar = "1d",
-    price_scale: Scale = 1.0,
-    label: Label = "end",
-    as_json: Json = False,
-) -> None:
-    """Predict with a registered model from raw bars."""
-    from tasks.bars.describe import from_options
-    from tasks.bars.ingest import read_accepted
-    from tasks.registry import mlflow_store
-
-    described = from_options(bars, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
-    uri = model if ":/" in model else f"models:/{model}@champion"
-    predictions = mlflow_store.predict(mlflow_store.open_store(), uri, read_accepted(described).frame, rows)
-    _show(as_json, {"model": uri, "predictions": predictions}, _render_predictions)
-
-
-def _render_predictions(document: dict[str, Any]) -> None:
-    table = Table(title=document["model"], box=None, title_justify="left")
-    columns = list(document["predictions"][0]) if document["predictions"] else []
-    for column in columns:
-        table.add_column(column)
-    for row in document["predictions"]:
-        table.add_row(*(str(row[column]) for column in columns))
-    Console().print(table)
-
-
-def _show(as_json: bool, document: dict[str, Any], render: Callable[[dict[str, Any]], None]) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    else:
-        render(document)
 
 
 if __name__ == "__main__":

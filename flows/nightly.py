@@ -100,6 +100,7 @@ def nightly(problem: Problem) -> Facts:
             results, leader.name, unknown, rows.fits,
             ship=problem.refit == "through_gate",
             incumbent=same,
+            incumbent_gated=True,
             licence=licence_due(incumbent, problem, snapshot, rows),
             canary=problem.seed,
         )  # fmt: skip

@@ -173,6 +173,26 @@ class Ledger:
             )
             return Reading(row=row, k=k, level=level)
 
+    def told(self, problem: str = "") -> dict[str, Any]:
+        """What one problem's nights, or all, left here: counts, every read with its outcome, every licence."""
+        mine = ("problem = ?", (problem,)) if problem else ("1", ())
+        nights = self._chain.rows("nights", *mine)
+        known = {night["id"] for night in nights}
+        outcomes = {row["read"]: row["outcome"] for row in self._chain.rows("outcomes") if row["outcome"] != ALIASED}
+        return {
+            "nights": len(nights),
+            "trials": sum(trial["night"] in known for trial in self._chain.rows("trials")),
+            "reads": [
+                {name: read[name] for name in ("at", "problem", "predicts", "term", "last", "k", "level", "recipe")}
+                | {"outcome": outcomes.get(read["id"], "unknown")}
+                for read in self._chain.rows("reads", *mine)
+            ],
+            "licences": [
+                {name: row[name] for name in ("at", "problem", "term", "recipe", "granted", "increase", "upper")}
+                for row in self._chain.rows("licences", *mine)
+            ],
+        }
+
     def reads(self, family: Family) -> int:
         """How many reads of the gate this family has spent in its term."""
         term = family.term

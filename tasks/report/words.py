@@ -353,7 +353,7 @@ def licence(evidence: Evidence) -> str:
     """What the refits inside the gate said about refreshing the champion; empty if nothing was asked."""
     found = evidence.licence
     if found is None:
-        return clean(evidence.refreshable, 300)
+        return clean(evidence.not_refreshed, 300)
     verdict = "granted" if found.granted else "refused"
     return (
         f"{verdict}: {found.origins} refits inside the gate lost {percent(found.increase, plus=True)} against the "

@@ -1,0 +1,52 @@
+"""The weekly canary: a whole night, real engines included, on a market in which nothing can be known.
+
+The bars are made from the problem's own (``tasks/leaderboard/noise.py``); everything else is as on any night, but below
+a state folder of its own, so that neither registry nor ledger mistakes it for real. Nothing but a baseline may come
+out: whatever is promoted there was promoted by a leak or by luck.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect import flow
+
+from flows.nightly import nightly
+from tasks.bars.task import ingest
+from tasks.errors import RegistryError
+from tasks.leaderboard.task import market_of_noise
+from tasks.problem import Problem
+from tasks.report.facts import Facts
+from tasks.storage import home
+
+HOME = "NOCTURNE_HOME"
+
+
+@flow(name="canary", flow_run_name="canary {problem.name}")
+def canary(problem: Problem, seed: int = 1) -> Facts:
+    """Run the problem's night on noise; another seed makes another market. Raises RegistryError if it promotes one."""
+    noise = market_of_noise(problem, ingest(problem), seed)
+    with state_of_its_own():
+        facts = nightly(noise)
+    if facts.decision.outcome == "promoted" or facts.leaderboard.alarms:
+        raise RegistryError(
+            f"{problem.name}: on a market of noise (seed {seed}) the night ended as '{facts.decision.outcome}' with "
+            f"{len(facts.leaderboard.alarms)} alarms: trust no promotion until it is known why; see {facts.report}"
+        )
+    return facts
+
+
+@contextmanager
+def state_of_its_own() -> Iterator[None]:
+    """Registry, ledger and stages below ``canaries/state`` of the state folder while the block runs."""
+    before = os.environ.get(HOME)
+    os.environ[HOME] = str(home() / "canaries" / "state")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[HOME]
+        else:
+            os.environ[HOME] = before
