@@ -91,8 +91,8 @@ def mincer_zarnowitz(
 ) -> MincerZarnowitz:
     """Regress the label on the forecast and test intercept 0 with slope 1.
 
-    label, prediction: float64 (n,) in time order, without NaN. date: int (n,), which date each row belongs to (0, 1, …,
-    not falling); None where every row is a date of its own. NaN throughout where the forecasts have no spread, or on
+    label, prediction: float64 (n,), without NaN. date: int (n,), a code that grows with time, rows in any order; None
+    where every row is a date of its own, in time order. NaN throughout where the forecasts have no spread, or on
     fewer than three dates.
     """
     design = np.column_stack([np.ones(len(label)), prediction])

@@ -120,6 +120,8 @@ def test_a_panels_mincer_zarnowitz_is_driscoll_and_kraays() -> None:
     oracle = sm.OLS(label, sm.add_constant(forecast)).fit(cov_type="hac-groupsum", cov_kwds=settings)
     wald = oracle.wald_test((np.eye(2), [0.0, 1.0]), use_f=False, scalar=True)
     assert found.p_value == pytest.approx(float(wald.pvalue), rel=1e-8)
+    order = rng.permutation(len(label))
+    assert ft.mincer_zarnowitz(label[order], forecast[order], 2, date[order]).p_value == pytest.approx(found.p_value)
     assert found.p_value > 10 * ft.mincer_zarnowitz(label, forecast, 2).p_value
 
 
