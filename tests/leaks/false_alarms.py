@@ -3,7 +3,8 @@
 Two kinds of clean nights, each with the project's own fits walked over the real folds:
 
 - markets of noise (``tasks.leaderboard.noise``): random signs for returns and directions, simulated ranges;
-- the real S&P 500 and NASDAQ: half years, years and two years of the joined folds, as if each were a night's.
+- the real S&P 500 and NASDAQ: half years, years and two years of the joined folds, as if each were a night's;
+- many nights of two years with random signs and forecasts that are luck alone, several of them a night.
 
 A night counts once, however many figures speak. Canaries are run on each market of noise too.
 """
@@ -20,13 +21,15 @@ from scipy.stats import beta
 
 from tasks.bars.describe import from_options
 from tasks.bars.ingest import read_accepted
+from tasks.contracts import Target
 from tasks.leaderboard import alarm, noise
 from tests.leaks.clean import baseline, canary_of
 from tests.leaks.every import scratch
 from tests.leaks.night import Fit, Night, linear, night, source_of, walk
 
-MARKETS = 40
+MARKETS = 12
 STRETCHES = (126, 252, 504)
+NIGHTS, DATES, LUCKY = 1000, 504, 4
 TARGETS = (("return", 1), ("direction", 1), ("return", 5), ("volatility", 1))
 
 
@@ -74,6 +77,24 @@ def on_stretches(target: str, horizon: int) -> tuple[int, int]:
     return loud, tried
 
 
+def on_luck(nights: int) -> int:
+    """In how many nights the alarm speaks of forecasts that know nothing, real returns with random signs."""
+    bars = read_accepted(from_options("builtin:sp500")).frame
+    returns = np.diff(np.log(bars["close"].to_numpy(float)))
+    target = Target(name="return", horizon=1, kind="regression", loss="mse")
+    names = [f"luck_{number}" for number in range(LUCKY)]
+    loud = 0
+    for seed in range(nights):
+        random = np.random.default_rng(seed)
+        first = int(random.integers(len(returns) - DATES))
+        label = returns[first : first + DATES] * random.choice([-1.0, 1.0], DATES)
+        frame = bars.loc[first : first + DATES - 1, ["symbol", "session"]].reset_index(drop=True).assign(label=label)
+        forecasts = 1e-4 * random.standard_normal((LUCKY, DATES))
+        frame = frame.assign(**dict(zip(names, forecasts, strict=True)))
+        loud += bool(alarm.alarms(alarm.bounds(frame, names, [], target), target))
+    return loud
+
+
 def upper(events: int, tries: int) -> float:
     """The exact one-sided 95 % bound of a rate (Clopper and Pearson 1934)."""
     return 1.0 if events == tries else float(beta.ppf(0.95, events + 1, tries - events))
@@ -98,6 +119,8 @@ def main() -> None:
         f"({upper(totals[1], nights):.1%}), alarms on real stretches {totals[2]} of {totals[3]} "
         f"({upper(totals[2], totals[3]):.1%})"
     )
+    loud = on_luck(NIGHTS)
+    print(f"nights of {LUCKY} lucky forecasts on {DATES} dates: alarms {loud} of {NIGHTS} ({upper(loud, NIGHTS):.2%})")
 
 
 if __name__ == "__main__":
