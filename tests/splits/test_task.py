@@ -65,8 +65,14 @@ def test_rows_are_aligned_with_the_bars_and_ready_for_every_engine(
     rows = make_rows.fn(problem(), *inputs)
     frame = read_parquet(rows.ref)
     assert list(frame.columns) == [
-        "symbol", "time", "session", "label", "label_end", "window", "fit_gate", "fit_all",
+        "symbol", "time", "session", "label", "label_end", "weight", "window", "scored_by", *rows.fits,
     ]  # fmt: skip
+    assert rows.fits == (
+        *(f"fit_fold_{k}" for k in range(1, 6)), "fit_gate", *(f"fit_origin_{j}" for j in range(1, 8)), "fit_all",
+    )  # fmt: skip
+    assert all(frame[name].dtype == bool for name in rows.fits)
+    assert len(rows.folds) == 5
+    assert not rows.weighted
     assert (frame["time"] == bars["time"]).all()
     assert frame["label"].dtype == np.float64
     assert str(frame["label_end"].dtype) == "datetime64[ns, UTC]"
@@ -74,7 +80,11 @@ def test_rows_are_aligned_with_the_bars_and_ready_for_every_engine(
     assert frame.loc[frame["window"] != "", "label"].notna().all()
     assert (frame.loc[frame["window"].isin(SEARCH_WINDOWS), "fit_gate"]).all()
     assert not frame.loc[frame["window"] == "gate", "fit_gate"].any()
-    assert rows.windows[-1].dates >= 504
+    assert set(frame.loc[frame["window"] == "fold", "scored_by"]) == set(rows.fits[:5])
+    assert set(frame.loc[frame["window"] == "gate", "scored_by"]) == set(rows.fits[5:-1])
+    assert (frame.loc[~frame["window"].isin(["fold", "gate"]), "scored_by"] == "").all()
+    assert (frame.loc[frame["label"].notna(), "weight"] == 1.0).all()
+    assert rows.windows[-1].effective == rows.windows[-1].dates >= 504
     assert rows.windows[-1].first[:10] == rows.term_start
 
 

@@ -1,4 +1,4 @@
-"""Windows: where they lie, what the purge removes, what the fits may learn from, and that the gate stays put."""
+"""Windows and folds: where they lie, what the purge removes, what fits may learn from, and that the gate stays put."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.contracts import SEARCH_WINDOWS
 from tasks.errors import ConfigurationError
-from tasks.splits.windows import ALL_WINDOWS, SHARES, WindowPlan, assign_windows, term_boundary
+from tasks.splits.layout import SEARCH_SHARE, SHARES, term_boundary
+from tasks.splits.windows import ALL_WINDOWS, WindowPlan, assign_windows
 
 Make = Callable[..., Any]
 
 
-def plan(data: Any, *, gate: int = 100, term: int = 50, embargo: int = 5, horizon: int = 1) -> WindowPlan:
+def plan(
+    data: Any, *, gate: int = 100, term: int = 50, embargo: int = 5, horizon: int = 1, folds: int = 5
+) -> WindowPlan:
     return assign_windows(
         data.times,
         data.sessions,
@@ -27,36 +31,88 @@ def plan(data: Any, *, gate: int = 100, term: int = 50, embargo: int = 5, horizo
         term=term,
         embargo=embargo,
         horizon=horizon,
+        folds=folds,
     )
+
+
+def stretches(found: WindowPlan) -> list[np.ndarray]:
+    """The rows of each search window, each fold and the gate, in time order."""
+    searched = [np.flatnonzero(found.window == name) for name in SEARCH_WINDOWS]
+    walked = [
+        np.flatnonzero((found.window == "fold") & (found.scored_by == name))
+        for name in found.fits
+        if name.startswith("fit_fold_")
+    ]
+    return [*searched, *walked, np.flatnonzero(found.window == "gate")]
 
 
 def test_shares_are_of_the_whole() -> None:
     assert sum(SHARES.values()) == pytest.approx(1.0)
 
 
-def test_windows_lie_in_time_order_with_the_declared_shares(panel: Make) -> None:
-    data = panel(1000, warm_up=100)
+def test_windows_and_folds_lie_in_time_order_with_the_declared_shares(panel: Make) -> None:
+    data = panel(1500, warm_up=100)
     found = plan(data)
     assert tuple(window.name for window in found.windows) == ALL_WINDOWS
+    assert {window.name for window in found.folds} == {"fold"}
     edges = [stamp for window in found.windows for stamp in (window.first, window.last)]
     assert edges == sorted(edges)
-    search = int((found.fit_all & (data.sessions < pd.Timestamp(found.term_start))).sum())
-    for window in found.windows[:-1]:
+    before = int((found.fits["fit_all"] & (data.sessions < pd.Timestamp(found.term_start))).sum())
+    for window in found.windows[:4]:
         # The purge takes the embargo and the horizon off the end of each.
-        assert window.rows == pytest.approx(SHARES[window.name] * search - 6, abs=1)
+        assert window.rows == pytest.approx(SHARES[window.name] * SEARCH_SHARE * before - 6, abs=1)
+    for fold in found.folds:
+        assert fold.rows == pytest.approx((1 - SEARCH_SHARE) * before / 5 - 6, abs=1)
+    together = found.windows[4]
+    assert together.rows == sum(fold.rows for fold in found.folds)
+    assert (together.first, together.last) == (found.folds[0].first, found.folds[-1].last)
 
 
+@pytest.mark.parametrize("folds", [5, 7])
 @pytest.mark.parametrize(("horizon", "embargo"), [(1, 0), (1, 5), (5, 0), (5, 5), (10, 3)])
-def test_the_purge_drops_exactly_the_rows_whose_label_and_embargo_reach_the_next_window(
-    panel: Make, horizon: int, embargo: int
+def test_the_purge_drops_exactly_the_rows_whose_label_and_embargo_reach_the_next_stretch(
+    panel: Make, horizon: int, embargo: int, folds: int
 ) -> None:
-    data = panel(1500, horizon=horizon)
-    found = plan(data, embargo=embargo, horizon=horizon)
-    place = {name: np.flatnonzero(found.window == name) for name in ALL_WINDOWS}
-    for earlier, later in itertools.pairwise(ALL_WINDOWS):
-        assert place[later][0] - place[earlier][-1] == horizon + embargo + 1, (earlier, later)
-    assert found.purged == 4 * (horizon + embargo)
-    assert place["gate"][-1] == 1500 - horizon - 1
+    found = plan(panel(2200, horizon=horizon), embargo=embargo, horizon=horizon, folds=folds)
+    places = stretches(found)
+    assert len(places) == 4 + folds + 1
+    for earlier, later in itertools.pairwise(places):
+        assert later[0] - earlier[-1] == horizon + embargo + 1
+    assert found.purged == (4 + folds) * (horizon + embargo)
+    assert places[-1][-1] == 2200 - horizon - 1
+
+
+def test_fits_come_in_time_order_and_each_learns_from_all_that_ends_before_its_stretch(panel: Make) -> None:
+    found = plan(panel(1500, horizon=3), gate=160, embargo=4, horizon=3)
+    origins = [f"fit_origin_{number}" for number in (1, 2)]
+    assert list(found.fits) == [*(f"fit_fold_{k}" for k in range(1, 6)), "fit_gate", *origins, "fit_all"]
+    for name in list(found.fits)[:-1]:
+        first = np.flatnonzero(found.scored_by == name)[0]
+        np.testing.assert_array_equal(np.flatnonzero(found.fits[name]), np.arange(first - 3 - 4))
+
+
+def test_an_origin_every_quarter_while_a_month_is_left_to_score_it_on(panel: Make) -> None:
+    for sessions, gate in ((1500, 160), (1503, 147), (1480, 210)):
+        data = panel(sessions)
+        found = plan(data, gate=gate, term=50)
+        start = int(np.flatnonzero(data.sessions == pd.Timestamp(found.term_start))[0])
+        expected = [place for place in range(start + 63, sessions, 63) if sessions - 1 - place >= 21]
+        names = [name for name in found.fits if name.startswith("fit_origin_")]
+        assert [np.flatnonzero(found.scored_by == name)[0] for name in names] == expected
+        assert np.flatnonzero(found.scored_by == "fit_gate").tolist() == list(range(start, expected[0]))
+
+
+def test_a_window_is_worth_its_labels_uniqueness_a_symbol(panel: Make) -> None:
+    data = panel(1500, symbols=2)
+    names = np.repeat(np.array(["A", "B"], dtype=object), 1500)
+    weight = np.where(names == "A", 0.2, 0.4)
+    weight[data.label_end.isna()] = np.nan
+    found = assign_windows(
+        data.times, data.sessions, data.label_end, data.usable, data.calendar,
+        gate_sessions=100, term=50, embargo=5, horizon=1, symbols=names, weight=weight,
+    )  # fmt: skip
+    for window in (*found.windows, *found.folds):
+        assert window.effective == pytest.approx(0.3 * window.dates)
 
 
 def test_one_date_of_a_panel_is_in_one_window(panel: Make) -> None:
@@ -69,10 +125,10 @@ def test_one_date_of_a_panel_is_in_one_window(panel: Make) -> None:
 
 def test_a_row_is_purged_by_its_own_label_end(panel: Make) -> None:
     """Two symbols on the same dates; one skips bars, so that its labels end later."""
-    data = panel(1000, symbols=2)
-    ends = data.label_end.to_series(index=range(2000))
-    slow = ends[1000:].shift(-20)
-    slow_ends = pd.DatetimeIndex(pd.concat([ends[:1000], slow]))
+    data = panel(1200, symbols=2)
+    ends = data.label_end.to_series(index=range(2400))
+    slow = ends[1200:].shift(-20)
+    slow_ends = pd.DatetimeIndex(pd.concat([ends[:1200], slow]))
     found = assign_windows(
         data.times,
         data.sessions,
@@ -84,8 +140,14 @@ def test_a_row_is_purged_by_its_own_label_end(panel: Make) -> None:
         embargo=0,
         horizon=1,
     )
-    last = [np.flatnonzero(found.window[part] == "train")[-1] for part in (slice(0, 1000), slice(1000, 2000))]
-    assert last[0] - last[1] == 20
+    for inside in (
+        found.window == "train",
+        found.fits["fit_fold_3"],
+        found.fits["fit_gate"],
+        found.fits["fit_origin_1"],
+    ):
+        last = [np.flatnonzero(inside[part])[-1] for part in (slice(0, 1200), slice(1200, 2400))]
+        assert last[0] - last[1] == 20
 
 
 def test_rows_without_features_or_label_are_in_no_window_and_no_fit(panel: Make) -> None:
@@ -94,26 +156,24 @@ def test_rows_without_features_or_label_are_in_no_window_and_no_fit(panel: Make)
     found = plan(data, horizon=3)
     idle = ~data.usable | data.label_end.isna()
     assert (found.window[idle] == "").all()
-    assert not found.fit_all[idle].any()
-    assert not found.fit_gate[idle].any()
-    assert found.fit_all.sum() == (~idle).sum()
+    assert (found.scored_by[idle] == "").all()
+    assert not any(marked[idle].any() for marked in found.fits.values())
+    assert found.fits["fit_all"].sum() == (~idle).sum()
 
 
-def test_the_gated_fit_learns_from_all_that_ends_before_the_gate(panel: Make) -> None:
-    data = panel(1000, horizon=4)
-    found = plan(data, horizon=4, embargo=2)
-    gate = int(np.flatnonzero(found.window == "gate")[0])
-    np.testing.assert_array_equal(np.flatnonzero(found.fit_gate), np.arange(gate - 4 - 2))
-    # Rows between two search windows are purged from both and still teach the gated fit.
-    assert (found.window[found.fit_gate] == "").any()
+def test_rows_that_are_purged_between_windows_still_teach_later_fits(panel: Make) -> None:
+    found = plan(panel(1000, horizon=4), horizon=4, embargo=2)
+    for name in ("fit_fold_1", "fit_gate"):
+        assert (found.window[found.fits[name]] == "").any()
 
 
 def test_intraday_windows_start_with_a_session(panel: Make) -> None:
     data = panel(600, bars=7, horizon=3)
     found = plan(data, horizon=3, embargo=5)
-    for name in ALL_WINDOWS:
-        first = np.flatnonzero(found.window == name)[0]
-        assert first % 7 == 0, name
+    for place in stretches(found):
+        assert place[0] % 7 == 0
+    for name in found.fits:
+        assert name == "fit_all" or np.flatnonzero(found.scored_by == name)[0] % 7 == 0
     assert found.windows[-1].rows == pytest.approx(7 * found.windows[-1].dates, abs=3)
 
 
@@ -133,7 +193,10 @@ def test_rows_may_come_in_any_order(panel: Make) -> None:
         horizon=1,
     )
     np.testing.assert_array_equal(straight.window[shuffle], mixed.window)
-    assert straight.windows == mixed.windows
+    np.testing.assert_array_equal(straight.scored_by[shuffle], mixed.scored_by)
+    for name, marked in straight.fits.items():
+        np.testing.assert_array_equal(marked[shuffle], mixed.fits[name])
+    assert (straight.windows, straight.folds) == (mixed.windows, mixed.folds)
 
 
 def test_the_gate_starts_at_a_term_boundary_of_the_calendar_and_holds_enough(panel: Make) -> None:
@@ -145,12 +208,12 @@ def test_the_gate_starts_at_a_term_boundary_of_the_calendar_and_holds_enough(pan
 
 
 def test_windows_stay_for_a_term_and_then_move_by_one(panel: Make) -> None:
-    """Night after night over two terms: windows before the gate never move inside a term."""
+    """Night after night over two terms: windows and folds before the gate never move inside a term."""
     starts, trains = [], []
     for sessions in range(900, 1001):
         found = plan(panel(sessions), gate=100, term=50)
         starts.append(found.term_start)
-        trains.append(found.windows[:-1])
+        trains.append((found.windows[:-1], found.folds))
     changes = [i for i in range(1, len(starts)) if starts[i] != starts[i - 1]]
     assert len(changes) == 2
     assert changes[1] - changes[0] == 50
@@ -180,9 +243,9 @@ def test_windows_too_short_for_the_horizon_are_refused_by_name(panel: Make) -> N
     with pytest.raises(ConfigurationError) as caught:
         plan(panel(700, horizon=30), horizon=30)
     message = str(caught.value)
-    assert "too short for a horizon of 30 bars: train, validation, blending, selection. " in message
+    assert "too short for a horizon of 30 bars: train, validation, blending, selection, fold 1, fold 2, " in message
     assert "needs 20 dates, 150 bars" in message
-    assert "lower horizon, embargo, gate_sessions or term" in message
+    assert "lower horizon, embargo, folds, gate_sessions or term" in message
 
 
 def test_a_horizon_longer_than_a_window_is_refused_and_not_emptied_in_silence(panel: Make) -> None:
