@@ -38,7 +38,7 @@ def frame_of(label: Floats, symbols: int = 1, **predictions: Floats) -> pd.DataF
 def forecast(label: Floats, correlation: float, seed: int = 0) -> Floats:
     """The best linear forecast of a label by something that correlates with it so much."""
     noise = np.random.default_rng(seed).standard_normal(len(label)) * label.std()
-    return correlation**2 * label + correlation * np.sqrt(1 - correlation**2) * noise
+    return np.asarray(correlation**2 * label + correlation * np.sqrt(1 - correlation**2) * noise)
 
 
 def returns(seed: int = 1, size: int = DATES) -> Floats:

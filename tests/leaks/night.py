@@ -29,7 +29,7 @@ from tasks.search import training
 from tasks.search.baselines import fit_linear
 from tasks.search.engine import TrainingData
 from tasks.splits.task import build_rows
-from tasks.storage import StageStore, read_parquet, write_parquet
+from tasks.storage import StageStore, home, read_parquet, write_parquet
 
 Floats = npt.NDArray[np.float64]
 Fit = Callable[[TrainingData, RefitJob], Floats]
@@ -100,8 +100,9 @@ def night(target: str, horizon: int = 1, *, source: str = "builtin:sp500", **cha
 
 
 def source_of(bars: pd.DataFrame) -> str:
-    """A Parquet file of canonical bars that a problem may name as its source."""
-    folder = Path(tempfile.mkdtemp(prefix="leaks-"))
+    """A Parquet file of canonical bars, below the state folder, that a problem may name as its source."""
+    (home() / "sources").mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=home() / "sources"))
     daily = bars["session"].is_unique or not bars.duplicated(["symbol", "session"]).any()
     frame = bars.drop(columns=["time"]).rename(columns={"session": "date"}) if daily else bars.drop(columns=["session"])
     return write_parquet(folder / "bars.parquet", frame).path
