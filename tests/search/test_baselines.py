@@ -18,17 +18,18 @@ EXPECTED = {
     "volatility": {"last_value", "ewma", "har", "lhar", "garch", "gjr_garch"},
     "return": {"zero", "historical_mean", "momentum"},
     "direction": {"base_rate", "momentum"},
+    "triple_barrier": {"base_rate", "momentum"},
 }
+TARGETS: tuple[TargetName, ...] = ("volatility", "return", "direction", "triple_barrier")
 
 
 @pytest.fixture(scope="module")
 def found(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> dict[TargetName, EngineResult]:
     """The baselines of each target, searched once."""
-    targets: tuple[TargetName, ...] = ("volatility", "return", "direction")
-    return {name: execute(ask("baseline", target=name), tmp_path_factory.mktemp("out")) for name in targets}
+    return {name: execute(ask("baseline", target=name), tmp_path_factory.mktemp("out")) for name in TARGETS}
 
 
-@pytest.mark.parametrize("target", ["volatility", "return", "direction"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_baseline_of_the_target_is_there(found: dict[TargetName, EngineResult], target: TargetName) -> None:
     result = found[target]
     assert not result.error
@@ -54,13 +55,36 @@ def test_the_base_rate_is_the_share_of_rises_before_the_selection_window(
     np.testing.assert_allclose(base_rate, np.nanmean(data.y), atol=1e-12)
 
 
+def test_where_labels_have_weights_the_base_rate_counts_them(ask: Ask, found: dict[TargetName, EngineResult]) -> None:
+    data = training.for_search(training.load(ask("baseline", target="triple_barrier")))
+    known = np.isfinite(data.y)
+    expected = np.average(data.y[known], weights=data.weight[known])
+    assert expected != pytest.approx(data.y[known].mean(), abs=1e-6)
+    base_rate = _predictions(found["triple_barrier"])["base_rate"]
+    np.testing.assert_allclose(base_rate, expected, atol=1e-12)
+
+
+def test_returns_of_a_panel_meet_reversal_as_well(ask: Ask, tmp_path: Path) -> None:
+    request = ask("baseline", target="return", symbols=2)
+    result = execute(request, tmp_path)
+    assert {item.name for item in result.candidates} == EXPECTED["return"] | {"reversal"}
+    data = training.load(request)
+    rows = training.for_search(data).rows("train", "validation", "blending")
+    week = data.take(np.arange(len(data.y)), ("return_5",))[:, 0]
+    slope, intercept = np.polyfit(week[rows], data.y[rows], 1)
+    complete = np.isfinite(week)
+    np.testing.assert_allclose(
+        _predictions(result)["reversal"][complete], (intercept + slope * week)[complete], atol=1e-9
+    )
+
+
 def test_in_a_panel_garch_is_left_out_and_said_so(ask: Ask, tmp_path: Path) -> None:
     result = execute(ask("baseline", symbols=2), tmp_path)
     assert {item.name for item in result.candidates} == EXPECTED["volatility"] - {"garch", "gjr_garch"}
     assert sum("several symbols" in note for note in result.notes) == 2
 
 
-@pytest.mark.parametrize("target", ["volatility", "return", "direction"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_recipe_alone_gives_the_same_model_again(
     ask: Ask, found: dict[TargetName, EngineResult], tmp_path: Path, target: TargetName
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from tasks.errors import EngineError
 from tasks.registry.serving.scorers import load_scorer
@@ -15,6 +15,8 @@ from tasks.search import linear_fit
 RANDOM = np.random.default_rng(3)
 X = RANDOM.standard_normal((400, 5)) * [1, 10, 0.01, 3, 1] + [0, 100, 0, -5, 2]
 Y = X @ [1.0, 0.1, 30.0, -0.5, 0.0] + RANDOM.standard_normal(400)
+WEIGHT = RANDOM.uniform(0.1, 1.0, 400)
+WEIGHT /= WEIGHT.mean()
 COLUMNS = ("a", "b", "c", "d", "e")
 
 
@@ -41,6 +43,39 @@ def test_logistic_regression_is_scikit_learns(penalty: float) -> None:
     expected = LogisticRegression(C=1 / (penalty * len(up)), tol=1e-10, max_iter=10_000).fit(Z, up)
     model = linear_fit.fit(COLUMNS, X, up, penalty=penalty, logistic=True)
     np.testing.assert_allclose(model.predict(X), expected.predict_proba(Z)[:, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.1, 10.0])
+def test_weighted_least_squares_is_scikit_learns(penalty: float) -> None:
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    oracle = Ridge(alpha=penalty * len(Y)) if penalty else LinearRegression()
+    expected = oracle.fit(Z, Y, sample_weight=WEIGHT).predict(Z)
+    np.testing.assert_allclose(
+        linear_fit.fit(COLUMNS, X, Y, weight=WEIGHT, penalty=penalty).predict(X), expected, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 0.1])
+def test_weighted_logistic_regression_is_scikit_learns(penalty: float) -> None:
+    up = (RANDOM.random(400) < 1 / (1 + np.exp(-Y / 10))).astype(float)
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    oracle = LogisticRegression(C=1 / (penalty * len(up)), tol=1e-10, max_iter=10_000)
+    expected = oracle.fit(Z, up, sample_weight=WEIGHT).predict_proba(Z)[:, 1]
+    model = linear_fit.fit(COLUMNS, X, up, weight=WEIGHT, penalty=penalty, logistic=True)
+    np.testing.assert_allclose(model.predict(X), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("penalty", [0.0, 0.1])
+def test_equal_weights_are_none(logistic: bool, penalty: float) -> None:
+    y = (Y.mean() < Y).astype(float) if logistic else Y
+    plain, weighted = (
+        linear_fit.fit(COLUMNS, X, y, weight=weight, penalty=penalty, logistic=logistic)
+        for weight in (None, np.ones(len(y)))
+    )
+    np.testing.assert_allclose(plain.coefficients, weighted.coefficients, rtol=1e-10)
+    assert plain.intercept == pytest.approx(weighted.intercept)
+    assert linear_fit.mean(y, None) == pytest.approx(linear_fit.mean(y, np.ones(len(y))))
 
 
 def test_separable_classes_still_give_probabilities_inside_the_unit_interval() -> None:

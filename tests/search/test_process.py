@@ -8,15 +8,20 @@ import logging
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from tasks.contracts import RefitJob
+from tasks.contracts import EngineBudget, EngineRequest, RefitJob
 from tasks.errors import EngineError, EngineKilledError
-from tasks.search import process
+from tasks.search import child, process, training
+from tasks.search.engine import work_seconds
 from tasks.search.process import EngineProgress, execute, run
+from tasks.statistics.shuffle import shuffled_labels
 from tasks.storage import read_parquet
 from tests.search.conftest import BARS, Ask
+from tests.search.toy_engine import Toy
 
 
 @pytest.fixture
@@ -56,7 +61,24 @@ def test_refit_jobs_see_their_rows_and_keep_their_names(toy: pytest.MonkeyPatch,
     assert "gate" in result.candidates[1].recipe["seen"]
 
 
-@pytest.mark.parametrize(("flaw", "words"), [("fails", "did not converge"), ("lies", "differs from the engine's own")])
+def test_a_canary_is_fitted_on_permuted_labels_and_says_so(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
+    jobs = tuple(RefitJob(name="har", recipe={}, rows="fit_fold_2", shuffle=seed) for seed in (0, 5))
+    plain, canary = execute(ask("toy", "refit", jobs=jobs), tmp_path).candidates
+    assert [(item.rows, item.shuffle) for item in (plain, canary)] == [("fit_fold_2", 0), ("fit_fold_2", 5)]
+    data = training.load(ask("toy"))
+    assert plain.recipe["labels"] == data.y[60:63].tolist()
+    permuted = shuffled_labels(data.y, data.sessions, data.symbols, seed=5)
+    assert canary.recipe["labels"] == permuted[60:63].tolist() != plain.recipe["labels"]
+
+
+@pytest.mark.parametrize(
+    ("flaw", "words"),
+    [
+        ("fails", "did not converge"),
+        ("lies", "differs from the engine's own"),
+        ("bug", "ZeroDivisionError: a bug"),
+    ],
+)
 def test_a_job_that_fails_is_noted_and_the_others_stay(
     toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path, flaw: str, words: str
 ) -> None:
@@ -71,6 +93,45 @@ def test_a_job_that_fails_is_noted_and_the_others_stay(
     (note,) = (note for note in result.notes if "broken" in note)
     assert note.startswith("broken (fit_gate): ")
     assert words in note
+
+
+def test_an_unknown_fit_costs_its_job_alone(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
+    jobs = tuple(RefitJob(name="har", recipe={}, rows=rows) for rows in ("fit_fold_9", "fit_fold_1"))
+    result = execute(ask("toy", "refit", jobs=jobs), tmp_path)
+    assert [item.rows for item in result.candidates] == ["fit_fold_1"]
+    assert any("no fit is called 'fit_fold_9'; there are fit_fold_1, " in note for note in result.notes)
+
+
+def test_progress_says_which_fold_it_is(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
+    jobs = tuple(RefitJob(name="har", recipe={}, rows=f"fit_fold_{k}") for k in (1, 2))
+    said: list[EngineProgress] = []
+    execute(ask("toy", "refit", jobs=jobs), tmp_path, said.append)
+    assert [(item.message, item.done, item.allowed) for item in said] == [
+        ("har: fold 1 of 2", 0, 2),
+        ("har: fold 2 of 2", 1, 2),
+    ]
+
+
+def test_time_that_runs_out_leaves_the_first_recipe_its_folds(
+    monkeypatch: pytest.MonkeyPatch, ask: Ask, tmp_path: Path
+) -> None:
+    jobs = tuple(RefitJob(name=name, recipe={}, rows=f"fit_fold_{k}") for k in (1, 2) for name in ("best", "next"))
+    monkeypatch.setattr(child, "work_seconds", lambda request: -1.0)
+    result = child.answer(Toy(), ask("toy", "refit", jobs=jobs), tmp_path, lambda *_: None)
+    assert [(item.name, item.rows) for item in result.candidates] == [("best", "fit_fold_1"), ("best", "fit_fold_2")]
+    assert [note for note in result.notes if "used up" in note] == [
+        f"next (fit_fold_{k}): not fitted: the -1 s for fitting recipes again are used up" for k in (1, 2)
+    ]
+
+
+def test_many_jobs_get_more_time_than_a_search() -> None:
+    def request(seconds: int, jobs: int) -> EngineRequest:
+        asked: Any = SimpleNamespace(budget=EngineBudget(models=1, seconds=seconds), jobs=(None,) * jobs)
+        return cast(EngineRequest, asked)
+
+    assert work_seconds(request(180, 0)) == 180
+    assert work_seconds(request(180, 15)) == 15 * (60 + 18)
+    assert work_seconds(request(3600, 1)) == 3600
 
 
 def test_a_backend_that_dies_in_a_refit_is_worth_a_retry(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tasks.contracts import EngineRequest, RefitJob
 from tasks.errors import EngineError
 from tasks.search import training
+from tasks.statistics.shuffle import shuffled_labels
 from tasks.storage import write_parquet
 from tests.search.conftest import BARS, WINDOWS, Ask
 
@@ -34,6 +35,42 @@ def test_a_job_keeps_its_labels_alone(ask: Ask, rows: str) -> None:
     data = training.for_job(everything, job)
     assert np.array_equal(np.isfinite(data.y), everything.fits[rows] & np.isfinite(everything.y))
     assert len(data.job_rows(job.rows)) == np.isfinite(data.y).sum()
+
+
+def test_a_canary_knows_permuted_labels_on_the_same_rows_and_no_others(ask: Ask) -> None:
+    everything = training.load(ask("baseline", symbols=2))
+    plain, canary = (
+        training.for_job(everything, RefitJob(name="a", recipe={}, rows="fit_fold_1", shuffle=seed)) for seed in (0, 4)
+    )
+    np.testing.assert_array_equal(np.isfinite(canary.y), np.isfinite(plain.y))
+    permuted = shuffled_labels(everything.y, everything.sessions, everything.symbols, seed=4)
+    known = np.isfinite(canary.y)
+    np.testing.assert_array_equal(canary.y[known], permuted[known])
+    assert np.mean(canary.y[known] == plain.y[known]) < 0.01
+
+
+def test_weights_are_for_targets_that_have_them_and_of_mean_one(ask: Ask) -> None:
+    assert training.load(ask("baseline")).weights(np.arange(100, 200)) is None
+    data = training.load(ask("baseline", target="triple_barrier"))
+    weights = data.weights(np.arange(100, 200))
+    assert weights is not None
+    assert weights.mean() == pytest.approx(1.0)
+    np.testing.assert_allclose(weights[1] / weights[0], 4.0)
+
+
+def test_an_unknown_fit_is_refused_by_name(ask: Ask) -> None:
+    data = training.load(ask("baseline"))
+    with pytest.raises(EngineError, match="no fit is called 'fit_fold_3'; there are fit_fold_1, fit_fold_2, fit_gate"):
+        data.job_rows("fit_fold_3")
+
+
+def test_a_feature_that_a_fit_needs_and_that_is_missing_is_named(ask: Ask, tmp_path: Path) -> None:
+    request = ask("baseline")
+    features = pd.read_parquet(request.features.ref.path)
+    features.loc[662, "har_1"] = np.nan  # between two windows: only refits learn from it
+    ref = write_parquet(tmp_path / "features.parquet", features)
+    with pytest.raises(EngineError, match=r"har_1 is nan for S0 at .* \(row 662\)"):
+        training.load(dataclasses.replace(request, features=dataclasses.replace(request.features, ref=ref)))
 
 
 def test_columns_are_taken_in_the_order_asked_for(ask: Ask) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,13 @@ class Toy:
         flaw = job.recipe.get("flaw")
         if flaw == "fails":
             raise EngineError("the fit did not converge")
+        if flaw == "bug":
+            raise ZeroDivisionError("a bug")
         if flaw == "dies":
             raise EngineKilledError("the backend is gone")
         lie = 1e-3 if flaw == "lies" or BEHAVIOUR == "lie" else 0.0
-        return self._fitted(data, out, "whatever", lie, sorted(set(data.window[np.isfinite(data.y)])))
+        fitted = self._fitted(data, out, "whatever", lie, sorted(set(data.window[np.isfinite(data.y)])))
+        return replace(fitted, recipe=fitted.recipe | {"labels": data.y[data.job_rows(job.rows)][:3].tolist()})
 
     def close(self) -> None:
         pass
