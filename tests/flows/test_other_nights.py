@@ -16,7 +16,10 @@ from arch.data import nasdaq, sp500
 from tests.flows.conftest import PROJECT
 
 pytestmark = pytest.mark.slow
-NAMES = ("week-return", "direction", "total-unshipped", "panel", "other-quantity", "too-short")
+NAMES = (
+    "week-return", "direction", "total-unshipped", "panel", "other-quantity", "too-short", "barriers",
+    "half-a-year-ago", "today", "knows-tomorrow",
+)  # fmt: skip
 
 
 def two_indices(path: Path) -> Path:
@@ -26,6 +29,14 @@ def two_indices(path: Path) -> Path:
         nasdaq.load().assign(symbol="NASDAQ"),
     ]
     pd.concat(parts).rename_axis("Date").reset_index().to_csv(path, index=False)
+    return path
+
+
+def knows_tomorrow(path: Path) -> Path:
+    """Bars whose volume was stamped a day early by a vendor who filled it in from the day's outcome."""
+    frame = sp500.load()
+    ahead = frame["Close"].pct_change().shift(-1).fillna(0.0)
+    frame.assign(Volume=(1e9 * (1.0 + 5.0 * ahead)).round()).to_csv(path)
     return path
 
 
@@ -40,6 +51,10 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
         {"name": "panel", "source": panel, "target": "volatility"},
         {"name": "panel", "source": panel, "target": "direction"},
         {"name": "too-short", "source": "builtin:sp500", "as_of": "2003-12-31"},
+        {"name": "barriers", "source": "builtin:nasdaq", "target": "triple_barrier", "horizon": 10},
+        {"name": "renewed", "source": "builtin:nasdaq", "as_of": "2018-06-29"},
+        {"name": "renewed", "source": "builtin:nasdaq"},
+        {"name": "tomorrow", "source": str(knows_tomorrow(folder / "bars.csv")), "target": "direction"},
     ]
     (folder / "problems.json").write_text(json.dumps(problems))
     environment = {**os.environ, "NOCTURNE_HOME": str(folder / "home")}
@@ -60,6 +75,33 @@ def test_each_ends_with_a_verified_champion(nights: dict[str, dict[str, Any]], n
     assert night["decision"]["outcome"] in ("promoted", "baseline")
     assert night["decision"]["champion_version"] == night["decision"]["version"] == "1"
     assert night["partial"] is False
+
+
+def test_labels_that_overlap_are_weighted_and_counted_for_what_they_are_worth(
+    nights: dict[str, dict[str, Any]],
+) -> None:
+    night = nights["barriers"]
+    assert night["decision"]["outcome"] in ("promoted", "baseline")
+    gate = night["windows"][-1]
+    assert gate["dates"] / 10 < gate["effective"] < gate["dates"] / 2
+    assert {"base_rate", "logistic"} <= {entry["candidate"] for entry in night["leaderboard"]}
+    assert any(test["candidate"] == "buy and hold" for test in night["backtests"])
+
+
+def test_a_champion_is_refreshed_by_licence_with_later_bars(nights: dict[str, dict[str, Any]]) -> None:
+    before, after = nights["half-a-year-ago"], nights["today"]
+    assert before["decision"]["outcome"] in ("promoted", "baseline")
+    assert after["decision"]["outcome"] == "refreshed"
+    assert after["decision"]["champion_version"] == "2"
+    assert after["reading"]["licence"].startswith("granted")
+
+
+def test_a_score_too_good_to_be_true_is_quarantined(nights: dict[str, dict[str, Any]]) -> None:
+    night = nights["knows-tomorrow"]
+    assert night["decision"]["outcome"] == "quarantined"
+    assert night["decision"]["champion_version"] == ""
+    assert night["ranking"]["alarms"]
+    assert night["reading"]["read"] == 0, "no read is spent on what is not believed"
 
 
 def test_weekly_returns_are_hardly_forecast(nights: dict[str, dict[str, Any]]) -> None:

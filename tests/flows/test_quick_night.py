@@ -34,7 +34,7 @@ def test_the_document_has_what_scripts_rely_on(quick_night: dict[str, Any]) -> N
 
 def test_windows_are_in_time_order_and_the_gate_holds_two_years(quick_night: dict[str, Any]) -> None:
     windows = quick_night["windows"]
-    assert [window["name"] for window in windows] == ["train", "validation", "blending", "selection", "gate"]
+    assert [window["name"] for window in windows] == ["train", "validation", "blending", "selection", "fold", "gate"]
     assert all(before["last"] < after["first"] for before, after in pairwise(windows))
     assert windows[-1]["dates"] >= 504
 
@@ -48,6 +48,30 @@ def test_the_leaderboard_is_ranked_and_skill_is_against_the_best_baseline(quick_
         assert entry["skill"] == pytest.approx(1 - entry["score"] / best, abs=1e-9)
     names = {entry["candidate"] for entry in board}
     assert {"last_value", "ewma", "har", "lhar", "garch", "gjr_garch", "ridge"} <= names
+
+
+def test_the_folds_come_after_the_search_and_every_candidate_is_told_apart_on_them(quick_night: dict[str, Any]) -> None:
+    ranking, windows = quick_night["ranking"], {window["name"]: window for window in quick_night["windows"]}
+    folds = ranking["folds"]
+    assert len(folds) == 5
+    assert all(before["last"] < after["first"] for before, after in pairwise(folds))
+    assert windows["selection"]["last"] < folds[0]["first"]
+    assert folds[-1]["last"] < windows["gate"]["first"]
+    assert sum(fold["rows"] for fold in folds) == ranking["rows"]
+    baselines = {entry["candidate"] for entry in quick_night["leaderboard"] if entry["engine"] == "baseline"}
+    for entry in quick_night["leaderboard"]:
+        assert len(entry["fold_scores"]) == 5
+        assert set(entry["p_values"]) == baselines - {entry["candidate"]}
+        low, high = entry["skill_interval"]
+        assert low <= entry["skill"] <= high
+
+
+def test_one_read_of_the_gate_is_in_the_ledger(quick_night: dict[str, Any], quick_home: Path) -> None:
+    told = document(nocturne(quick_home, "ledger", "sp500-volatility", "--json"))
+    assert [(read["k"], read["level"]) for read in told["reads"]] == [(1, 0.025)]
+    assert told["trials"] == len(quick_night["leaderboard"])
+    assert quick_night["reading"]["read"] == 1
+    assert set(quick_night["reading"]["losses"]) == {entry["candidate"] for entry in quick_night["leaderboard"]}
 
 
 def test_lhar_is_a_hard_hurdle(quick_night: dict[str, Any]) -> None:
@@ -151,6 +175,7 @@ def test_running_again_reuses_every_stage_and_does_not_promote_a_tie(
     assert after["leaderboard_sha256"] == quick_night["leaderboard_sha256"]
     assert "reused" in done.stderr
     assert after["seconds"]["search"] < quick_night["seconds"]["search"]
+    assert after["reading"]["read"] == 1, "identical evidence counts once"
 
 
 def test_a_past_night_uses_no_later_bar(quick_home: Path) -> None:
