@@ -290,6 +290,22 @@ def test_a_recipe_that_does_not_fit_is_refused(
         engine.refit(made_up(REGRESSION), job, tmp_path)
 
 
+@pytest.mark.slow
+def test_labels_count_by_their_weight_in_search_and_refit(tmp_path: Path) -> None:
+    """Every other label is turned round: where those count little, the fit follows the others."""
+    data = made_up(CLASSIFICATION)
+    odd = np.arange(len(data.y)) % 2 == 1
+    turned = dataclasses.replace(data, y=np.where(odd, 1.0 - data.y, data.y), weight=np.where(odd, 0.05, 1.0))
+    engine = AutoKerasEngine()
+    engine.start(dataclasses.replace(BUDGET, models=1), 3, tmp_path / "scratch")
+    weighted = hidden(dataclasses.replace(turned, weighted=True), "train", "validation", "blending")
+    (item,) = engine.search(weighted, tmp_path / "out", lambda *event: None)
+    plain = engine.refit(turned, RefitJob(name="plain", recipe=item.recipe, rows="fit_gate"), tmp_path / "plain")
+    follows, torn = (selection(data, found) for found in (item, plain))
+    assert np.corrcoef(*follows)[0, 1] > 0.6
+    assert np.corrcoef(*follows)[0, 1] > np.corrcoef(*torn)[0, 1] + 0.3
+
+
 def test_a_seed_or_budget_that_autokeras_would_ignore_is_refused(tmp_path: Path) -> None:
     engine = AutoKerasEngine()
     with pytest.raises(ConfigurationError, match="seed must be at least 1, got 0"):

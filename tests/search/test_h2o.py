@@ -69,14 +69,31 @@ def test_recipes_fix_their_trees_and_penalties(found: EngineResult) -> None:
             assert not any("stopping" in name for name in params)
 
 
-def test_the_recipes_alone_give_the_same_predictions(ask: Ask, found: EngineResult, tmp_path: Path) -> None:
+def test_the_recipes_alone_give_the_same_predictions_whatever_is_fitted_beside_them(
+    ask: Ask, found: EngineResult, tmp_path: Path
+) -> None:
     # The ensemble's recipe holds those of its base models; one single model is enough beside it.
     ensemble = next(item for item in found.candidates if "ensemble" in item.name)
     single = next(item for item in found.candidates if "gbm" in item.name)
-    jobs = tuple(RefitJob(name=item.name, recipe=item.recipe, rows="fit_gate") for item in (ensemble, single))
+    broken = dict(single.recipe, params={**single.recipe["params"], "max_depth": -1})
+    jobs = (
+        RefitJob(name=single.name, recipe=single.recipe, rows="fit_fold_1"),
+        RefitJob(name="broken", recipe=broken, rows="fit_gate"),
+        RefitJob(name=ensemble.name, recipe=ensemble.recipe, rows="fit_gate"),
+        RefitJob(name=single.name, recipe=single.recipe, rows="fit_gate"),
+        RefitJob(name=single.name, recipe=single.recipe, rows="fit_gate", shuffle=3),
+    )
     again = execute(ask("h2o", "refit", jobs=jobs), tmp_path)
     assert not again.error
-    assert _digests(again) == {name: _digests(found)[name] for name in (ensemble.name, single.name)}
+    (note,) = again.notes
+    assert note.startswith("broken (fit_gate): ")
+    assert "max_depth" in note
+    fold, gated_ensemble, gated, canary = again.candidates
+    assert (fold.rows, canary.shuffle) == ("fit_fold_1", 3)
+    searched = _digests(found)
+    assert gated_ensemble.predictions.sha256 == searched[ensemble.name]
+    assert gated.predictions.sha256 == searched[single.name]
+    assert len({item.predictions.sha256 for item in (fold, gated, canary)}) == 3
 
 
 def test_the_same_seed_gives_the_same_predictions(ask: Ask, found: EngineResult, tmp_path: Path) -> None:
@@ -85,19 +102,25 @@ def test_the_same_seed_gives_the_same_predictions(ask: Ask, found: EngineResult,
     assert [item.recipe for item in again.candidates] == [item.recipe for item in found.candidates]
 
 
-def test_direction_gives_probabilities_of_a_rise(ask: Ask, tmp_path: Path) -> None:
-    request = ask("h2o", target="direction", models=2)
+def test_barriers_give_probabilities_of_fits_in_which_labels_count_by_their_weight(ask: Ask, tmp_path: Path) -> None:
+    request = ask("h2o", target="triple_barrier", models=2)
     result = execute(request, tmp_path)
     assert not result.error
     data = training.load(request)
-    rise = data.rows("train")
+    fitted_on = data.rows("train", "validation", "blending")
+    y, weight = data.y[fitted_on], data.weights(fitted_on)
+    assert weight is not None
     for item in result.candidates:
-        assert load_scorer(Path(item.model)).output == "probability"
-        predictions = read_parquet(item.predictions)["prediction"].to_numpy()
-        fitted = predictions[rise]
-        assert ((fitted > 0) & (fitted < 1)).all()
+        scorer = load_scorer(Path(item.model))
+        assert scorer.output == "probability"
+        assert set(scorer.columns) == set(data.columns)
+        p = read_parquet(item.predictions)["prediction"].to_numpy()[fitted_on]
+        assert ((p > 0) & (p < 1)).all()
         # On its own rows even a weak model leans the right way: class "1" and not "0" is what is returned.
-        assert fitted[data.y[rise] == 1].mean() >= fitted[data.y[rise] == 0].mean(), item.name
+        assert p[y == 1].mean() >= p[y == 0].mean(), item.name
+        if item.recipe["algorithm"] == "glm":  # a free intercept balances what counted in the fit, and only that
+            assert np.mean(weight * (p - y)) == pytest.approx(0.0, abs=1e-4)
+            assert abs(np.mean(p - y)) > 1e-3
 
 
 def test_progress_counts_models_and_names_a_loss(found: EngineResult, progress: list[EngineProgress]) -> None:
