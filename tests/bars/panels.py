@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,11 @@ def history_of(frame: pd.DataFrame, description: SourceDescription = DAILY, has_
     return history(frame.reset_index(drop=True), sessions, description, has_volume)
 
 
-def rows_of(frame: pd.DataFrame, symbol: str) -> np.ndarray:
-    """Positions of a symbol's rows."""
-    return np.flatnonzero((frame["symbol"] == symbol).to_numpy())
+def rows_of(frame: pd.DataFrame, symbol: str) -> pd.Index[int]:
+    """Labels of a symbol's rows; in a canonical frame their positions too."""
+    return frame.index[frame["symbol"] == symbol]
+
+
+def multiply(frame: pd.DataFrame, rows: Any, columns: str | list[str], factor: float) -> None:
+    """Multiply some cells in place."""
+    frame.loc[rows, columns] = np.asarray(frame.loc[rows, columns], dtype=np.float64) * factor

@@ -18,13 +18,19 @@ PANEL = f"symbol,{HEADER}"
 
 
 def _panel(folder: Path, years: int, symbols: int, broken: dict[int, int]) -> Path:
-    """So many years of each symbol; ``broken`` maps a symbol to its number of rows without a close."""
+    """So many years of each symbol; ``broken`` maps a symbol to its number of rows without a close, its first ones."""
     lines: list[str] = []
     for at in range(symbols):
-        bars = [line for year in range(2019 - years, 2019) for line in year_of("SP500", year)]
+        bars = [_times(line, 1 + at / 100) for year in range(2019 - years, 2019) for line in year_of("SP500", year)]
         bars[: broken.get(at, 0)] = [with_cell(line, "close", "") for line in bars[: broken.get(at, 0)]]
         lines += [f"S{at},{line}" for line in bars]
     return write(folder / "panel.csv", lines, PANEL)
+
+
+def _times(line: str, factor: float) -> str:
+    """The same bar at another price: no two symbols are one series."""
+    day, *prices, volume = line.split(",")
+    return ",".join([day, *(str(float(price) * factor) for price in prices), volume])
 
 
 def _rules(checked: CheckedBars, severity: str) -> list[str]:
@@ -103,8 +109,8 @@ def test_the_order_of_rows_and_of_files_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_one_file_a_symbol_takes_the_symbol_from_the_files_name(tmp_path: Path) -> None:
-    for name in ("BRK.B", "AAPL"):
-        write(tmp_path / f"{name}.csv", year_of("SP500"))
+    for name, index in (("BRK.B", "SP500"), ("AAPL", "NASDAQ")):
+        write(tmp_path / f"{name}.csv", year_of(index))
     assert check(tmp_path).frame["symbol"].unique().tolist() == ["AAPL", "BRK.B"]
     assert check(f"{tmp_path}/AA*.csv").frame["symbol"].unique().tolist() == ["AAPL"]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.bars.defects.copies import later_bars, same_series
-from tests.bars.panels import history_of, real_bars, real_panel, rows_of
+from tests.bars.panels import history_of, multiply, real_bars, real_panel, rows_of
 
 PRICES = ["open", "high", "low", "close"]
 BAR = [*PRICES, "volume"]
@@ -18,7 +18,7 @@ BAR = [*PRICES, "volume"]
 def _copied(frame: pd.DataFrame, early: int, late: int, columns: list[str] | None = None) -> pd.DataFrame:
     """The frame with a bar replaced by a later one."""
     changed = frame.copy()
-    changed.loc[early, columns or BAR] = frame.loc[late, columns or BAR].to_numpy()
+    changed.loc[early, columns or BAR] = frame[columns or BAR].to_numpy()[late]
     return changed
 
 
@@ -63,7 +63,7 @@ def test_equal_bars_of_a_cheap_share_are_chance() -> None:
     assert frame.duplicated(PRICES).sum() > 500
     assert _at(frame) == []
     # Their volume tells them apart from a copy.
-    wide = int(frame.index[(frame["high"] - frame["low"]).argmax()])
+    wide = int(np.argmax(frame["high"] - frame["low"]))
     assert _at(_copied(frame, wide - 7, wide)) == [wide - 7]
 
 
@@ -74,9 +74,9 @@ def test_many_symbols_that_repeat_one_session_are_copies_even_if_each_could_be_c
     rng = np.random.default_rng(1)
     before = _at(frame)
     for at in range(6):
-        early, late = rows_of(frame, f"S{at}")[[120, 123]]
-        frame.loc[early, PRICES] = frame.loc[late, PRICES].to_numpy()
-        frame.loc[early, "volume"] *= rng.uniform(1.5, 3)
+        early, late = rows_of(frame, f"S{at}").tolist()[120:124:3]
+        frame.loc[early, PRICES] = frame[PRICES].to_numpy()[late]
+        multiply(frame, early, "volume", rng.uniform(1.5, 3))
     planted = [int(rows_of(frame, f"S{at}")[120]) for at in range(6)]
     assert before == []
     assert _at(frame) == planted
@@ -102,6 +102,6 @@ def test_one_series_under_two_names() -> None:
 def test_two_classes_of_one_share_are_two_series(share: float, expected: int) -> None:
     frame = real_panel(symbols=2)
     twin = frame[frame["symbol"] == "S1"].assign(symbol="S1B").reset_index(drop=True)
-    twin.loc[twin.index[int(share * len(twin)) :], PRICES] *= 1.001
+    multiply(twin, twin.index[int(share * len(twin)) :], PRICES, 1.001)
     both = pd.concat([frame, twin]).sort_values(["symbol", "time"], ignore_index=True)
     assert len(same_series(history_of(both))) == expected

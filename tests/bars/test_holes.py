@@ -57,11 +57,11 @@ def test_a_session_that_nobody_has_is_the_sources() -> None:
 def _hours(sessions: pd.DataFrame, shift: tuple[int, int] = (0, 0)) -> pd.DataFrame:
     """Seven bars a session, the first at the open; those of sessions ``shift`` begin one hour late."""
     parts = []
-    for number, row in enumerate(sessions.itertuples()):
-        late = pd.Timedelta(hours=1 if shift[0] <= number < shift[1] else 0)
-        close = row.time - pd.Timedelta(hours=6, minutes=30) + late + pd.to_timedelta(np.arange(1, 8), "h")
-        ends = close.where(close < row.time, row.time)[: 7 - int(late > pd.Timedelta(0))]
-        bars = pd.DataFrame({"symbol": "X", "time": ends, "session": row.session, "volume": 1.0})
+    for number, (end, session) in enumerate(zip(sessions["time"], sessions["session"], strict=True)):
+        late = int(shift[0] <= number < shift[1])
+        closes = end - pd.Timedelta(hours=6.5 - late) + pd.to_timedelta(np.arange(1, 8), "h")
+        ends = closes.where(closes < end, end)[: 7 - late]
+        bars = pd.DataFrame({"symbol": "X", "time": ends, "session": session, "volume": 1.0})
         parts.append(bars.assign(open=10.0, high=11.0, low=9.0, close=10.0))
     return pd.concat(parts, ignore_index=True)
 
@@ -70,8 +70,8 @@ def _hours(sessions: pd.DataFrame, shift: tuple[int, int] = (0, 0)) -> pd.DataFr
 def whole_days() -> pd.DataFrame:
     """Sessions of 2017 that close at 16:00, over both clock changes."""
     bars = real_bars()
-    year = bars[bars["session"].dt.year == 2017]
-    return year[year["time"].dt.tz_convert("America/New_York").dt.hour == 16].reset_index(drop=True)
+    whole = bars["time"].dt.tz_convert("America/New_York").dt.hour == 16
+    return bars.loc[whole & (bars["session"].dt.year == 2017)].reset_index(drop=True)
 
 
 def test_the_exchanges_own_clock_change_is_no_shift(whole_days: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.bars.defects.jumps import spikes, unapplied_splits, unexplained_jumps, unit_errors
 from tasks.bars.defects.table import RULES, look
-from tests.bars.panels import history_of, real_bars, real_panel, rows_of
+from tests.bars.panels import history_of, multiply, real_bars, real_panel, rows_of
 
 PRICES = ["open", "high", "low", "close"]
 JUMPS = tuple(rule for rule in RULES if rule.explains)
@@ -19,8 +19,8 @@ JUMPS = tuple(rule for rule in RULES if rule.explains)
 def _scaled(first: int, last: int, factor: float, volume: float = 1.0) -> pd.DataFrame:
     """NASDAQ with the prices of some rows multiplied."""
     frame = real_bars().copy()
-    frame.loc[first : last - 1, PRICES] *= factor
-    frame.loc[first : last - 1, "volume"] *= volume
+    multiply(frame, slice(first, last - 1), PRICES, factor)
+    multiply(frame, slice(first, last - 1), "volume", volume)
     return frame
 
 
@@ -67,10 +67,10 @@ def test_a_split_applied_to_some_days_only_is_named_once() -> None:
 def test_a_share_that_halves_in_heavy_trading_is_no_split() -> None:
     # As Apple on 2000-09-29: half the price overnight, ten times the turnover.
     frame = _scaled(3000, len(real_bars()), 0.5)
-    frame.loc[3000, "volume"] *= 20
+    multiply(frame, 3000, "volume", 20)
     assert _found(frame) == []
     wide = _scaled(3000, len(real_bars()), 0.5)
-    wide.loc[3000, "low"] *= 0.8
+    multiply(wide, 3000, "low", 0.8)
     assert _found(wide) == []
 
 
@@ -83,28 +83,29 @@ def test_one_bar_apart_from_both_neighbours(factor: float) -> None:
 def test_a_bad_print_inside_a_bar() -> None:
     for column, factor in (("low", 0.1), ("high", 2.0), ("low", 0.5)):
         frame = real_bars().copy()
-        frame.loc[2500, column] *= factor
+        multiply(frame, 2500, column, factor)
         assert _found(frame) == [("spike", 2500, 1)]
     # The first print of the day is bad: the open itself does not support the high.
     frame = real_bars().copy()
-    frame.loc[2500, ["open", "high"]] = frame.loc[2500, "close"] * 2
+    frame.loc[2500, ["open", "high"]] = 2 * frame["close"].iloc[2500]
     assert _found(frame) == [("spike", 2500, 1)]
 
 
 def test_extremes_that_many_symbols_share_are_the_markets() -> None:
     frame = real_panel(symbols=6)
     rows = [rows_of(frame, f"S{at}")[400] for at in range(6)]
-    frame.loc[rows, "low"] *= 0.5
+    multiply(frame, rows, "low", 0.5)
     assert spikes(history_of(frame)) == []
-    frame.loc[rows[1:], "low"] *= 2
+    multiply(frame, rows[1:], "low", 2)
     assert [defect.at for defect in spikes(history_of(frame))] == [rows[0]]
 
 
 def test_a_real_reversal_of_a_tenth_is_kept() -> None:
     # Down 10 % and up again, by trading: the bars overlap.
     frame = real_bars().copy()
-    frame.loc[2500, ["low", "close"]] = frame.loc[2499, "close"] * 0.9
-    frame.loc[2501, ["open", "low"]] = frame.loc[2499, "close"] * 0.905
+    before = frame["close"].iloc[2499]
+    frame.loc[2500, ["low", "close"]] = before * 0.9
+    frame.loc[2501, ["open", "low"]] = before * 0.905
     assert _found(frame) == []
 
 
@@ -120,7 +121,7 @@ def test_a_jump_without_trading_is_said() -> None:
 def test_neither_the_order_of_symbols_nor_their_unit_matters() -> None:
     frame = real_panel(symbols=3)
     at = rows_of(frame, "S1")[300]
-    frame.loc[at, PRICES] *= 1.4
+    multiply(frame, at, PRICES, 1.4)
     cheap = frame.copy()
     cheap[PRICES] *= 1e-3
     for panel in (frame, cheap):
@@ -140,7 +141,7 @@ def test_neither_the_order_of_symbols_nor_their_unit_matters() -> None:
 def test_a_hundredfold_error_is_found_wherever_it_lies(at: int, days: int, power: int, scale: float) -> None:
     frame = real_bars().iloc[at - 300 : at + 300].reset_index(drop=True)
     frame[PRICES] *= scale
-    frame.loc[300 : 299 + days, PRICES] *= 10.0**power
+    multiply(frame, slice(300, 299 + days), PRICES, 10.0**power)
     assert _found(frame) == [("unit-error", 300, days)]
 
 

@@ -11,7 +11,7 @@ from tasks.bars.defects.stillness import frozen, rangeless
 from tasks.bars.defects.volumes import scale_changes
 from tasks.bars.describe import SourceDescription
 from tasks.bars.facts import opens_by_year, true_opens
-from tests.bars.panels import history_of, real_bars, real_panel, rows_of
+from tests.bars.panels import history_of, multiply, real_bars, real_panel, rows_of
 
 PRICES = ["open", "high", "low", "close"]
 
@@ -116,17 +116,17 @@ def test_coarse_ticks_are_no_repeated_opens() -> None:
 @pytest.mark.parametrize("factor", [100.0, 0.01, 1000.0, 15.0])
 def test_volume_in_another_unit_from_one_session_on(factor: float) -> None:
     frame = real_bars().copy()
-    frame.loc[3000:, "volume"] *= factor
+    multiply(frame, slice(3000, None), "volume", factor)
     found = scale_changes(history_of(frame))
     assert [d.at for d in found] == [3000]
 
 
 def test_a_month_of_panic_is_no_other_unit() -> None:
     frame = real_bars().copy()
-    frame.loc[3000:3030, "volume"] *= 20
+    multiply(frame, slice(3000, 3030), "volume", 20)
     assert scale_changes(history_of(frame)) == []
     frame = real_bars().copy()
-    frame.loc[3000:, "volume"] *= 4
+    multiply(frame, slice(3000, None), "volume", 4)
     assert scale_changes(history_of(frame)) == []
 
 

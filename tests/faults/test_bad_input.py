@@ -141,6 +141,73 @@ def _beside_a_panel(line: str) -> Callable[[Path], Path]:
     return build
 
 
+def _times(line: str, factor: float, volume: float = 1.0) -> str:
+    """A bar with its prices, and its volume, multiplied."""
+    day, *prices, traded = line.split(",")
+    return ",".join([day, *(f"{float(price) * factor:.4f}" for price in prices), f"{float(traded) * volume:.0f}"])
+
+
+def _hundredfold(lines: list[str]) -> list[str]:
+    return [_times(line, 100) if 150 <= at < 155 else line for at, line in enumerate(lines)]
+
+
+def _unapplied_split(lines: list[str]) -> list[str]:
+    return [_times(line, 0.5, 2) if at >= 150 else line for at, line in enumerate(lines)]
+
+
+def _spike(lines: list[str]) -> list[str]:
+    return [_times(line, 1.3) if at == 150 else line for at, line in enumerate(lines)]
+
+
+def _frozen(lines: list[str]) -> list[str]:
+    last = lines[149].split(",")[4]
+    still = [f"{line[:10]},{last},{last},{last},{last},0" for line in lines]
+    return [*lines[:150], *still[150:157], *lines[157:]]
+
+
+def _hole(sessions: int) -> Callable[[list[str]], list[str]]:
+    return lambda lines: lines[:150] + lines[150 + sessions :]
+
+
+def _later_bar(lines: list[str]) -> list[str]:
+    return [lines[at][:10] + lines[154][10:] if at == 150 else line for at, line in enumerate(lines)]
+
+
+def _no_range(lines: list[str]) -> list[str]:
+    flat = [f"{line[:10]},{','.join([line.split(',')[4]] * 4)},{line.split(',')[5]}" for line in lines]
+    return [flat[at] if at >= 150 and at % 20 == 0 else line for at, line in enumerate(lines)]
+
+
+def _repeated_opens(lines: list[str]) -> list[str]:
+    """Half of the opens are the previous close; the day's range takes it in."""
+    changed = list(lines)
+    for at in range(1, len(lines), 2):
+        day, _, high, low, close, volume = lines[at].split(",")
+        last = lines[at - 1].split(",")[4]
+        high, low = max(high, last, key=float), min(low, last, key=float)
+        changed[at] = ",".join([day, last, high, low, close, volume])
+    return changed
+
+
+def _lots(lines: list[str]) -> list[str]:
+    return [_times(line, 1, 0.01) if at >= 150 else line for at, line in enumerate(lines)]
+
+
+def _alone(change: Callable[[list[str]], list[str]], index: str = "SP500") -> Callable[[Path], Path]:
+    """A source of one symbol with a defect."""
+    return lambda folder: write(folder / "prices.csv", change(list(year_of(index))))
+
+
+def _among(change: Callable[[list[str]], list[str]], index: str = "NASDAQ") -> Callable[[Path], Path]:
+    """Three whole symbols, and a fourth, N, with a defect in its 151st bar."""
+
+    def build(folder: Path) -> Path:
+        rows = [f"N,{line}" for line in change(list(year_of(index)))]
+        return write(folder / "panel.csv", [*panel_lines(3), *rows], PANEL)
+
+    return build
+
+
 REFUSED = [
     Case("1", "empty file", _bytes("prices.csv", b""), "empty-file", ("prices.csv", "0 bytes")),
     Case("1", "header only", _bytes("prices.csv", HEADER.encode()), "no-rows", ("prices.csv",)),
@@ -177,6 +244,14 @@ REFUSED = [
     Case("32", "constant", lambda f: write(f / "prices.csv", [f"{line[:10]},5,5,5,5,7" for line in _lines()]),
          "constant", ("every price of 251 bars is 5",)),
     Case("34", "two files that disagree", _disagree, "files-disagree", ("row 8", "b.csv", "became 1", "a.csv")),
+    Case("12", "a hole of a month", _alone(_hole(25)), "gap", ("row 151", "25 sessions", "2018-08-06")),
+    Case("18", "hour that a clock change skips", _hourly("2018-03-11 02:30"), "clock-change",
+         ("2018-03-11 02:30",), {"bar": "1h", "tz": "America/New_York", "calendar": "24/7"}),
+    Case("25", "hundredfold unit error", _alone(_hundredfold), "unit-error", ("row 151", "times 100", "2018-08-14")),
+    Case("26", "unapplied split", _alone(_unapplied_split), "split", ("row 151", "2:1 split")),
+    Case("27", "spike that reverts", _alone(_spike), "spike", ("row 151", "apart from both neighbours")),
+    Case("28", "frozen price with no volume", _alone(_frozen), "frozen", ("row 151", "7 bars without trading")),
+    Case("38", "bar of a later session", _alone(_later_bar), "later-bar", ("row 151", "2018-08-13", "nobody knew")),
     Case("-", "weekly bars declared daily", _weekly, "bar-size", ("5 sessions apart",)),
     Case("-", "row cut off", _bytes("prices.csv", _text()[:-30]), "ragged-row", ("row 251",)),
     Case("-", "no whole row", _bytes("p.csv", HEADER.encode() + b"\n2018-01-02,1\n"), "ragged-row", ("row 1",)),
@@ -190,10 +265,25 @@ QUARANTINED = [
     Case("30", "symbol that is a formula", _beside_a_panel("=cmd(),2018-01-02,1,2,1,2,5"), "hostile-name", ("=cmd()",)),
     Case("30", "symbol with a quote", _beside_a_panel('"a\'b",2018-01-02,1,2,1,2,5'), "hostile-name", ("a'b",)),
     Case("32", "one symbol all NaN", _beside_a_panel("EMPTY,2018-01-02,,,,,"), "all-missing", ("EMPTY",)),
+    Case("39", "one series under two names", _among(list, "SP500"), "same-series", ("251 of 251", "A00")),
     Case("32", "one symbol constant", _beside_a_panel("STILL,2018-01-02,5,5,5,5,5"), "constant", ("STILL", "is 5")),
 ]
 
+# Quarantined from the session of the defect on: what came before stays.
+LATE = [
+    Case("12", "a hole of a month", _among(_hole(25)), "gap", ("25 sessions",)),
+    Case("25", "hundredfold unit error", _among(_hundredfold), "unit-error", ("times 100",)),
+    Case("26", "unapplied split", _among(_unapplied_split), "split", ("2:1 split",)),
+    Case("27", "spike that reverts", _among(_spike), "spike", ("apart from both neighbours",)),
+    Case("28", "frozen price with no volume", _among(_frozen), "frozen", ("7 bars without trading",)),
+]
+
 SAID = [
+    Case("12", "a hole of three sessions", _alone(_hole(3)), "gap", ("3 sessions without a bar",)),
+    Case("36", "opens that repeat the previous close", _alone(_repeated_opens), "repeated-opens", ("of 2018",)),
+    Case("37", "bars with no range", _alone(_no_range), "no-range", ("5 of 251 bars",)),
+    Case("38", "bar of a later session in a panel", _among(_later_bar), "later-bar", ("a later session's",)),
+    Case("-", "volume in lots of a hundred", _alone(_lots), "volume-scale", ("times that of the month before",)),
     Case("3", "byte order mark", _bytes("prices.csv", b"\xef\xbb\xbf" + _text()), "byte-order-mark", ("prices.csv",)),
     Case("5", "renamed columns", lambda f: write(f / "prices.csv", _lines(), "Date,O,H,L,Close/Last,Vol."),
          "renamed-column", ("Close/Last as close", "Vol. as volume")),
@@ -264,6 +354,17 @@ def test_inspect_reports_instead_of_raising(case: Case, tmp_path: Path) -> None:
     assert (report["accepted"] == 0) == (case in REFUSED)
 
 
+@pytest.mark.parametrize("case", LATE, ids=lambda case: case.id)
+def test_quarantine_leaves_what_came_before(case: Case, tmp_path: Path) -> None:
+    checked = run(case, tmp_path)
+    found = [f for f in checked.findings if f.rule == case.rule]
+    assert [(f.severity, f.symbol) for f in found] == [("quarantined", "N")]
+    assert all(words in found[0].detail for words in case.says)
+    assert checked.quarantined == ("N",)
+    assert checked.quarantined_from == {"N": found[0].time[:10]}
+    assert checked.frame["symbol"].value_counts().to_dict() == {"A00": 251, "A01": 251, "A02": 251, "N": 150}
+
+
 @pytest.mark.parametrize("case", QUARANTINED, ids=lambda case: case.id)
 def test_a_symbol_is_quarantined_and_the_rest_of_the_panel_goes_on(case: Case, tmp_path: Path) -> None:
     checked = run(case, tmp_path)
@@ -278,7 +379,8 @@ def test_of_two_files_that_disagree_only_that_symbol_is_quarantined(tmp_path: Pa
     write(tmp_path / "y.csv", [f"Y,{line}" for line in _lines()], PANEL)
     checked = check(_disagree(tmp_path))
     assert checked.quarantined == ("X",)
-    assert checked.frame["symbol"].unique().tolist() == ["Y"]
+    # Seven of its bars lie before the one in which its files differ.
+    assert checked.frame["symbol"].value_counts().to_dict() == {"Y": 251, "X": 7}
 
 
 def test_two_files_that_agree_are_one_series(tmp_path: Path) -> None:

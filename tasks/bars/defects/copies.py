@@ -136,7 +136,8 @@ def _prices(h: History, at: int) -> str:
 def same_series(h: History) -> list[Defect]:
     """Symbols whose bars equal another symbol's of the same time, in at least 95 % of those they share (20 or more).
 
-    The name that comes first in the alphabet is kept. Bars without a range do not count.
+    The name that comes first in the alphabet is kept; the bars of the other are right, and count as no wrong ones. Bars
+    without a range do not count.
     """
     frame = pd.DataFrame({name: getattr(h, name) for name in ("time", "open", "high", "low", "close", "symbol")})
     frame["at"] = np.arange(len(h))
@@ -149,5 +150,5 @@ def same_series(h: History) -> list[Defect]:
         shared = len(np.intersect1d(own, theirs))
         if len(rows) >= max(SAME_BARS, SAME_SHARE * shared):
             detail = f"{len(rows):,} of {shared:,} bars are those of {h.names[int(original)]} at the same times"
-            found.append(Defect(at=int(rows["at"].iloc[0]), rows=len(rows), detail=detail))
+            found.append(Defect(at=int(rows["at"].iloc[0]), rows=0, detail=detail))
     return sorted(found, key=lambda defect: defect.at)

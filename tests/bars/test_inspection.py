@@ -1,0 +1,37 @@
+"""What ``check`` prints: findings by rule, the gravest first, five examples each, within the terminal's width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.bars.describe import SourceDescription
+from tasks.bars.inspection import inspect, lines
+from tests.bars.files import HEADER, NOW, panel_lines, with_cell, write
+
+
+def _document(folder: Path) -> dict[str, object]:
+    rows = panel_lines(8)
+    rows[300] = "A01," + with_cell(rows[300].removeprefix("A01,"), "close", "?")
+    rows[700:702] = [f"{row[:15]}9{row[15:]}" for row in rows[700:702]]
+    return inspect(SourceDescription(source=str(write(folder / "panel.csv", rows, f"symbol,{HEADER}"))), NOW)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_line_is_wider_than_the_terminal(width: int, tmp_path: Path) -> None:
+    printed = lines(_document(tmp_path), width)
+    assert max(len(line) for line in printed) <= width
+
+
+def test_the_gravest_rule_comes_first_and_five_examples_are_enough(tmp_path: Path) -> None:
+    printed = lines(_document(tmp_path), 100)
+    heads = [line for line in printed if not line.startswith(" ")]
+    assert heads[0].startswith("broken-rows: ")
+    assert "short-history: 7 (warning)" in heads
+    at = printed.index("short-history: 7 (warning)")
+    assert printed[at + 6] == "  … and 2 more (--json lists them all)"
+    assert printed[-1].startswith("quarantined: A01")
+    # All rows are of one file: it need not be named in each line.
+    assert not any("panel.csv: close" in line for line in printed)
+    assert any("row 301: close is '?'" in line for line in printed)
