@@ -71,7 +71,8 @@ def whole_days() -> pd.DataFrame:
     """Sessions of 2017 that close at 16:00, over both clock changes."""
     bars = real_bars()
     whole = bars["time"].dt.tz_convert("America/New_York").dt.hour == 16
-    return bars.loc[whole & (bars["session"].dt.year == 2017)].reset_index(drop=True)
+    year: pd.DataFrame = bars.loc[whole & (bars["session"].dt.year == 2017)]
+    return year.reset_index(drop=True)
 
 
 def test_the_exchanges_own_clock_change_is_no_shift(whole_days: pd.DataFrame) -> None:

@@ -28,9 +28,9 @@ def test_the_gravest_rule_comes_first_and_five_examples_are_enough(tmp_path: Pat
     printed = lines(_document(tmp_path), 100)
     heads = [line for line in printed if not line.startswith(" ")]
     assert heads[0].startswith("broken-rows: ")
-    assert "short-history: 7 (warning)" in heads
-    at = printed.index("short-history: 7 (warning)")
-    assert printed[at + 6] == "  … and 2 more (--json lists them all)"
+    assert "short-history: 8 (warning)" in heads
+    at = printed.index("short-history: 8 (warning)")
+    assert printed[at + 6] == "  … and 3 more (--json lists them all)"
     assert printed[-1].startswith("quarantined: A01")
     # All rows are of one file: it need not be named in each line.
     assert not any("panel.csv: close" in line for line in printed)
