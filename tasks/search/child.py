@@ -131,7 +131,8 @@ def _named(error: Exception) -> NocturneError:
     if isinstance(error, NocturneError):
         return error
     log.exception("a job failed")
-    return EngineError(f"{type(error).__name__}: {error}")
+    reason = (str(error).splitlines() or [""])[0][:300]  # some libraries put a page of parameters into a message
+    return EngineError(f"{type(error).__name__}: {reason}")
 
 
 def _candidates(fits: list[_Fit], data: TrainingData, out: Path) -> tuple[list[Candidate], list[str]]:

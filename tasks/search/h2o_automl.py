@@ -101,6 +101,8 @@ class H2OEngine:
         sample = self._sample(data, job)
         try:
             return self._fit(job.name, job.recipe, sample, out, reproducible=True)
+        except (H2OResponseError, OSError) as error:
+            raise EngineError(_reason(error)) from error
         finally:
             free_models()
 
