@@ -54,3 +54,25 @@ def test_precheck_counts_intraday_lookback_in_bars() -> None:
     precheck(800, 756, problem(bar="5min"))
     with pytest.raises(ConfigurationError):
         precheck(800, 756, problem())
+
+
+@pytest.mark.parametrize("change", [{"folds": 10}, {"folds": 6, "embargo": 20}])
+def test_precheck_asks_for_more_history_for_more_folds(change: dict[str, int]) -> None:
+    precheck(1600, 756, problem())
+    with pytest.raises(ConfigurationError, match=rf"search windows and {change['folds']} folds .*lower .*folds"):
+        precheck(1600, 756, problem(**change))
+
+
+def test_five_years_of_a_panel_are_enough_with_shorter_features() -> None:
+    precheck(1259, 252, problem(target="return", horizon=5))
+    with pytest.raises(ConfigurationError, match="max_lookback"):
+        precheck(1259, 756, problem(target="return", horizon=5))
+
+
+def test_a_barrier_may_be_touched_early_so_precheck_asks_for_no_whole_horizon_before_each_window() -> None:
+    def needed(**values: Any) -> int:
+        with pytest.raises(ConfigurationError, match="at least ") as caught:
+            precheck(1, 252, problem(**values))
+        return int(str(caught.value).split("at least ")[1].split()[0])
+
+    assert needed(target="triple_barrier", horizon=20) < needed(target="return", horizon=20)

@@ -172,3 +172,110 @@ def test_a_matrix_of_other_bars_is_refused(inputs: tuple[Snapshot, FeatureMatrix
     shifted = dataclasses.replace(features, ref=write_parquet(tmp_path / "shift.parquet", matrix))
     with pytest.raises(DataError, match=r"not aligned .*row 10 is SPX 1999-01-15"):
         build_rows(problem(), snapshot, shifted, StageStore(tmp_path / "stages"))
+
+
+def test_labels_that_overlap_are_worth_less_and_those_of_barriers_are_weighted(
+    inputs: tuple[Snapshot, FeatureMatrix], tmp_path: Path
+) -> None:
+    store = StageStore(tmp_path / "stages")
+    weekly = build_rows(problem(horizon=5), *inputs, store)
+    assert not weekly.weighted
+    for window in (*weekly.windows, *weekly.folds):
+        assert window.effective == pytest.approx(window.rows / 5, rel=0.02)
+    barriers = build_rows(problem(target="triple_barrier", horizon=10, profit=0.5, stop=0.5), *inputs, store)
+    assert barriers.weighted
+    frame = read_parquet(barriers.ref)
+    known = frame["label"].notna()
+    assert frame.loc[known, "weight"].between(0, 1, inclusive="right").all()
+    gate = frame[frame["window"] == "gate"]
+    assert barriers.windows[-1].effective == pytest.approx(gate["weight"].sum())
+    assert set(frame.loc[known, "label"]) == {0.0, 1.0}
+    # Each row is purged by its own label's end: what touches early stays where a later one has to go.
+    reach = (frame["label_end"] - frame["time"]).dt.days
+    first = frame.loc[frame["scored_by"] == "fit_fold_2", "time"].min()
+    near = frame[(frame["time"] < first) & (frame["time"] > first - pd.Timedelta(days=20)) & known]
+    kept, left = (reach[near.index[near["fit_fold_2"] == marked]] for marked in (True, False))
+    assert len(kept) > 0
+    assert len(left) > 0
+    assert kept.min() < left.max()
+
+
+def test_more_folds_are_other_rows_with_a_fit_each(inputs: tuple[Snapshot, FeatureMatrix], tmp_path: Path) -> None:
+    rows = build_rows(problem(folds=9), *inputs, StageStore(tmp_path / "stages"))
+    assert len(rows.folds) == 9
+    assert rows.fits[:9] == tuple(f"fit_fold_{k}" for k in range(1, 10))
+
+
+def test_who_did_not_belong_has_no_label_and_other_spells_are_other_rows(
+    inputs: tuple[Snapshot, FeatureMatrix], tmp_path: Path
+) -> None:
+    store, file = StageStore(tmp_path / "stages"), tmp_path / "membership.csv"
+    file.write_text("symbol,from,to\nSPX,1990-01-01,2005-06-30\nSPX,2005-08-01,\n")
+    rows = build_rows(problem(membership=str(file)), *inputs, store)
+    frame = read_parquet(rows.ref)
+    outside = frame["session"].between("2005-07-01", "2005-07-31")
+    assert outside.sum() == 20
+    assert not frame.loc[outside, list(rows.fits)].any(axis=None)
+    assert frame.loc[outside, "label"].isna().all()
+    assert frame.loc[~outside, "fit_all"].sum() == len(frame) - WARM_UP - 1 - 20
+    # The same spells in another file are the same rows, other spells are not.
+    moved = tmp_path / "same.csv"
+    moved.write_text("symbol,from,to\nSPX,2005-08-01,\nSPX,1990-01-01,2005-06-30\n")
+    assert build_rows(problem(membership=str(moved)), *inputs, store) == rows
+    moved.write_text("symbol,from,to\nSPX,1990-01-01,\n")
+    assert build_rows(problem(membership=str(moved)), *inputs, store).ref.sha256 != rows.ref.sha256
+    with pytest.raises(DataError, match=r"gone\.csv: membership cannot be read"):
+        build_rows(problem(membership=str(tmp_path / "gone.csv")), *inputs, store)
+
+
+@pytest.mark.parametrize("cross_section", ["none", "rank"])
+def test_dates_with_too_few_names_have_no_cross_section_and_that_is_no_defect(
+    tmp_path: Path, cross_section: str
+) -> None:
+    """25 names of which 10 come a year later: until then a date has 15, whose compared features are missing."""
+    sessions = pd.bdate_range("2004-01-02", periods=1900)
+    late = [0] * 15 + [260] * 10
+    parts = []
+    for number, begin in enumerate(late):
+        own = sessions[begin:]
+        random = np.random.default_rng(number)
+        close = 50 * np.exp(np.cumsum(0.01 * random.standard_normal(len(own))))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "symbol": f"S{number:02d}",
+                    "time": own.tz_localize("UTC") + pd.Timedelta(hours=21),
+                    "session": own,
+                    **dict.fromkeys(("open", "close"), close),
+                    "high": close * 1.01,
+                    "low": close * 0.99,
+                    "volume": 1e6,
+                    "momentum": random.uniform(-0.5, 0.5, len(own)),
+                }
+            )
+        )
+    panel = pd.concat(parts, ignore_index=True)
+    few = panel["session"] < sessions[260]
+    panel.loc[few, "momentum"] = np.nan
+    bars = panel.drop(columns="momentum")
+    snapshot = Snapshot(
+        sha256="panel", bars=write_parquet(tmp_path / "bars.parquet", bars), symbols=tuple(bars["symbol"].unique()),
+        first="", last="", bar="1d", calendar="24/5", true_opens=True, has_volume=True,
+    )  # fmt: skip
+    matrix = write_parquet(tmp_path / "features.parquet", panel[["symbol", "time", "session", "momentum"]])
+    spec = FeatureSpec(columns=("momentum",), tick=0.01, cross_section=cross_section)  # type: ignore[arg-type]
+    asked = problem(target="return", calendar="24/5", gate_sessions=200, term=60)
+    inputs = (snapshot, FeatureMatrix(ref=matrix, spec=spec, lookback=1), StageStore(tmp_path / "stages"))
+    if cross_section == "none":
+        with pytest.raises(DataError, match="beyond the features' lookback have a feature without a finite value"):
+            build_rows(asked, *inputs)
+        return
+    rows = build_rows(asked, *inputs)
+    assert rows.warnings == (
+        "3,900 rows on 260 dates with fewer than 20 names beyond the features' lookback are left out: there is no "
+        "cross-section to compare them with",
+    )
+    frame = read_parquet(rows.ref)
+    assert not frame.loc[few.to_numpy(), "fit_all"].any()
+    assert frame.loc[~few.to_numpy() & frame["label"].notna(), "fit_all"].all()
+    assert rows.windows[-1].effective == pytest.approx(rows.windows[-1].dates)
