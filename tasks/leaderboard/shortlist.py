@@ -7,6 +7,7 @@ every searched candidate ── selection loss ─┬─ all baselines and all l
                                             └─ the rest: their selection loss is all that is known of them
 ```
 
+Each engine's best is among the few, for the selection rows are few as well: three recipes of one kind would be one bet.
 An ensemble costs as much as all its members, so whether it may take one of the places is the problem's choice. Of
 identical recipes one is walked: the simpler engine's. The order in which candidates arrive changes nothing.
 """
@@ -99,9 +100,12 @@ def choose(
 
 
 def _walked(ordered: Sequence[Candidate], leaders: int, ensembles: bool) -> set[str]:
-    """Names: everything quick to fit, and the leading few of what is not."""
+    """Names: everything quick to fit, and of what is not each engine's best and then the leading, up to ``leaders``."""
     costly = [c for c in ordered if c.engine in LEADING and (ensembles or not is_ensemble(c.recipe))]
-    return {c.name for c in ordered if c.engine not in LEADING} | {c.name for c in costly[:leaders]}
+    first = {c.engine: c for c in reversed(costly)}
+    best = [c for c in costly if first[c.engine] is c]
+    leading = [*best, *(c for c in costly if c not in best)][:leaders]
+    return {c.name for c in ordered if c.engine not in LEADING} | {c.name for c in leading}
 
 
 def _once(candidates: Sequence[Candidate], losses: Mapping[str, float]) -> list[Candidate]:

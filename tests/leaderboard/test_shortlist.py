@@ -71,8 +71,8 @@ def test_ensembles_take_a_place_only_if_the_problem_says_so(rows: pd.DataFrame) 
     without, with_it = (chosen(rows, [*candidates, stacked], predictions, ensembles=may) for may in (False, True))
     assert "stack" in without.left
     assert without.names == chosen(rows, *pool(rows)).names
-    assert with_it.names[:2] == ("stack", "gbm_1")
-    assert "net_1" in with_it.left
+    assert with_it.names[:2] == ("stack", "net_1"), "each engine's best"
+    assert "gbm_1" in with_it.left
 
 
 def test_ties_go_to_the_simpler_engine_and_then_to_the_name(rows: pd.DataFrame) -> None:
@@ -81,7 +81,8 @@ def test_ties_go_to_the_simpler_engine_and_then_to_the_name(rows: pd.DataFrame) 
     engines: list[tuple[str, EngineName]] = [("a", "autokeras"), ("z", "h2o"), ("y", "h2o"), ("base", "baseline")]
     predictions = {"a": closer, "z": same, "y": same, "base": same}
     found = chosen(rows, [candidate(*each) for each in engines], predictions)
-    assert found.names == ("base", "y", "z")
+    assert found.names == ("base", "y", "a"), "of one engine the first name, and each engine's best"
+    assert chosen(rows, [candidate(*each) for each in engines], predictions, leaders=1).names == ("base", "y")
     assert found.losses["a"] < found.losses["z"]
 
 
