@@ -1,5 +1,7 @@
 """What the checks find in real data sets: ``python -m tests.bars.survey [name ...]`` prints one block a data set.
 
+``--table`` prints a line each instead: rows, symbols, rows used, symbols quarantined, findings by rule.
+
 The data lies below ``NOCTURNE_TEST_DATA``. Every file is read as its owner published it; where a format must be
 translated first (archives without a header, a date in the file's name), values and order stay as they are.
 """
@@ -93,6 +95,15 @@ def lines_of(result: Surveyed, width: int) -> list[str]:
     return lines
 
 
+def row_of(result: Surveyed, width: int) -> list[str]:
+    """One line a data set, wrapped: rows, symbols, rows used, symbols quarantined, findings by rule."""
+    counts = sorted(result.counts().items(), key=lambda item: -item[1])
+    found = ", ".join(f"{rule} {count:,}" for rule, count in counts) or "nothing"
+    used = f"{result.accepted:,}" if result.accepted else "refused"
+    head = f"{result.name:29.29} {result.rows:>7,} {result.symbols:>3} {used:>7} {len(result.quarantined):>2} "
+    return textwrap.wrap(found, width, initial_indent=head, subsequent_indent=" " * len(head))
+
+
 def example(finding: Finding) -> str:
     """One finding without the file's name."""
     detail = finding.detail.split(": ", 1)[-1] if finding.row is not None else finding.detail
@@ -116,8 +127,10 @@ def main() -> int:
     width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
     total: Counter[str] = Counter()
     rows = 0
-    for result in survey_all(data, sys.argv[1:]):
-        print("\n".join(lines_of(result, width)), flush=True)
+    names = [name for name in sys.argv[1:] if name != "--table"]
+    render = row_of if len(names) < len(sys.argv[1:]) else lines_of
+    for result in survey_all(data, names):
+        print("\n".join(render(result, width)), flush=True)
         total.update(result.counts())
         rows += result.rows
     listed = ", ".join(f"{rule} {count:,}" for rule, count in total.most_common())

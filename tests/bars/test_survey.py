@@ -9,7 +9,7 @@ import exchange_calendars
 import pytest
 
 from tests.bars.files import check
-from tests.bars.survey import Surveyed, lines_of, survey, survey_all
+from tests.bars.survey import Surveyed, lines_of, row_of, survey, survey_all
 from tests.bars.survey_sources import EXCHANGES, sources
 
 pytestmark = pytest.mark.needs_data
@@ -107,3 +107,4 @@ def test_the_table_fits_its_width(market_data: Path, tmp_path: Path) -> None:
         printed = lines_of(_surveyed(market_data, tmp_path, name), 80)
         assert all(len(line) <= 80 for line in printed)
         assert printed[0].startswith(f"{name}: ")
+        assert all(len(line) <= 80 for line in row_of(_surveyed(market_data, tmp_path, name), 80))
