@@ -36,7 +36,7 @@ doctor: $(STAMP) ## is everything here that a night needs?
 	@$(BIN)/nocturne doctor
 
 test: $(STAMP) ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(STAMP) lock-check ## lint, types, the rules of the house, the lock
 	@$(BIN)/ruff check .
