@@ -33,28 +33,16 @@ def check(
 
 
 def _render_check(document: dict[str, Any]) -> None:
+    from tasks.bars.inspection import lines
+
     out = Console(highlight=False)
-    symbols = document["symbols"]
-    plural = "" if symbols == 1 else "s"
-    out.print(f"{document['source']}: {document['rows']:,} rows, {symbols:,} symbol{plural}, ", end="", markup=False)
-    style = "green" if document["accepted"] else "red"
-    out.print(f"[{style}]{document['accepted']:,} accepted[/]")
-    by_rule: dict[str, list[dict[str, Any]]] = {}
-    for finding in document["findings"]:
-        by_rule.setdefault(finding["rule"], []).append(finding)
-    for rule, found in by_rule.items():
-        out.print(f"[bold]{rule}[/] ({found[0]['severity'].replace('_', ' ')}): {len(found):,}")
-        for finding in found[:5]:
-            place = " ".join(part for part in (finding["symbol"], finding["time"], _row(finding["row"])) if part)
-            out.print(f"  {place + ': ' if place else ''}{finding['detail']}", markup=False, soft_wrap=True)
-        if len(found) > 5:
-            out.print(f"  … and {len(found) - 5:,} more (--json lists them all)")
-    if document["quarantined"]:
-        out.print(f"quarantined: {', '.join(document['quarantined'])}", markup=False)
-
-
-def _row(row: int | None) -> str:
-    return "" if row is None else f"row {row}"
+    symbols, accepted = document["symbols"], document["accepted"]
+    out.print(
+        f"{document['source']}: {document['rows']:,} rows, {symbols:,} symbol{'' if symbols == 1 else 's'}, ", end=""
+    )
+    out.print(f"[{'green' if accepted else 'red'}]{accepted:,} accepted[/]")
+    for line in lines(document, out.width):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def features(
@@ -70,14 +58,16 @@ def features(
 ) -> None:
     """Write the feature matrix of a source: one row a bar, one column a feature, NaN inside a column's lookback."""
     from tasks.bars.describe import from_options
-    from tasks.bars.facts import has_volume, true_opens
+    from tasks.bars.facts import has_volume, never_closes, true_opens
     from tasks.bars.ingest import read_accepted
     from tasks.features.table import feature_table
     from tasks.storage import write_parquet
 
     described = from_options(source, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
     bars = read_accepted(described).frame
-    table = feature_table(bars, has_volume=has_volume(bars), true_opens=true_opens(bars), tick=tick, bar=bar)
+    table = feature_table(
+        bars, has_volume=has_volume(bars), true_opens=true_opens(bars, never_closes(calendar)), tick=tick, bar=bar
+    )
     ref = write_parquet(out.absolute(), table.frame)
     document = {
         "path": ref.path,
