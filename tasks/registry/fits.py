@@ -21,13 +21,15 @@ ORIGIN = "fit_origin_"
 class Fits:
     """Refitted candidates by name: on everything before the gate, and on all rows; ``failed`` says what is missing.
 
-    ``origins``: by name and then by fit, the refits at origins inside the gate.
+    ``origins``: by name and then by fit, the refits at origins inside the gate; ``canary``: whether a recipe was fitted
+    on shuffled labels.
     """
 
     gated: dict[str, Candidate]
     all_rows: dict[str, Candidate]
     origins: dict[str, dict[str, Candidate]] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+    canary: bool = True
 
     @classmethod
     def of(cls, refitted: Iterable[EngineResult]) -> Self:
@@ -43,6 +45,7 @@ class Fits:
             all_rows={fit.name: fit for fit in fits if fit.rows == "fit_all"},
             origins=origins,
             failed=tuple(text for result in results for text in (result.error, *result.notes) if text),
+            canary=any(fit.shuffle for result in results for fit in result.candidates),
         )
 
     def shipped(self, name: str, policy: str) -> Candidate:

@@ -164,6 +164,13 @@ def _baselines(board: Leaderboard) -> list[str]:
     return [s.candidate for s in board.scores if s.engine == "baseline" and s.candidate != CHAMPION]
 
 
+def _unranked(night: Night) -> list[str]:
+    """Baselines that were found and fell out on the way: a challenger that they cannot meet has not beaten them all."""
+    names = {c.name for result in night.results if result.engine == "baseline" for c in result.candidates}
+    refused = night.leaderboard.refused
+    return [f"baseline {name} is not ranked: {refused[name]}" for name in sorted(names & refused.keys())]
+
+
 def _field(night: Night, fits: Fits, champion: ScoredChampion | None) -> _Field:
     frame = read_parquet(night.rows.ref, ROWS)
     board = night.leaderboard
@@ -181,7 +188,8 @@ def _field(night: Night, fits: Fits, champion: ScoredChampion | None) -> _Field:
 def _known(night: Night, fits: Fits, field: _Field) -> Evidence:
     """The evidence before the challenger is scored."""
     ranked = _baselines(night.leaderboard)
-    lost = tuple(f"baseline {name} could not be fitted again" for name in ranked if name not in fits.gated)
+    lost = [f"baseline {name} could not be fitted again" for name in ranked if name not in fits.gated]
+    unasked = [] if fits.canary else ["the canary could not be fitted, so that nothing is known of leaks into the fit"]
     window = next((window for window in night.rows.windows if window.name == "gate"), None)
     return gather(
         field.gate,
@@ -192,7 +200,7 @@ def _known(night: Night, fits: Fits, field: _Field) -> Evidence:
         required_dates=required_dates(night),
         effective=window.effective if window is not None else 0.0,
         required_effective=EFFECTIVE,
-        partial=(*partial(night), *lost),
+        partial=(*partial(night), *_unranked(night), *lost, *unasked),
         alarms=night.leaderboard.alarms,
         obstacles=data_obstacles(night),
         waivers=waivers(night),

@@ -5,7 +5,7 @@ How a read is spent, inside one transaction that is committed before the gate is
 1. Identical evidence (recipe, labels and predictions on the gate) was read before: the same number and level again.
 2. This recipe's promotion was decided and never came about (a run that died): its read counts on, for it was won.
 3. The recipe was read before, and fewer than 21 gate dates came since: no read, and no read is spent.
-4. Else the number is one more than the family's reads in this term, and the level alpha / (k (k + 1)).
+4. Else the number is one more than the family's reads in this term and later ones, the level alpha / (k (k + 1)).
 
 So a kill after the commit costs nothing: the read stays counted, and the rerun is case 1. Which reads are of one family
 is decided in ``families``. The file lies below the state folder, whatever problem, folder or user a run belongs to.
@@ -23,7 +23,7 @@ from typing import Any
 
 from tasks.evaluation import Decision, Licence
 from tasks.registry.chain import WAIT_SECONDS, Chain, Row, Schema
-from tasks.registry.families import Family
+from tasks.registry.families import Family, Term
 from tasks.registry.gate import read_level
 from tasks.storage import home
 
@@ -165,7 +165,7 @@ class Ledger:
             if before is not None:
                 return before
             term = asked.family.term
-            k = 1 + sum(term.first <= row["last"] < term.next for row in earlier)
+            k = 1 + _spent(earlier, term)
             level = read_level(k, asked.alpha)
             look = self._look(asked.problem, asked.family, asked.dates[-1])
             row = self._chain.append(
@@ -194,9 +194,8 @@ class Ledger:
         }
 
     def reads(self, family: Family) -> int:
-        """How many reads of the gate this family has spent in its term."""
-        term = family.term
-        return sum(term.first <= row["last"] < term.next for row in self._alike("reads", family))
+        """How many reads of the gate count against this family in its term."""
+        return _spent(self._alike("reads", family), family.term)
 
     def record_decision(self, reading: Reading, problem: str, recipe: str, decision: Decision) -> None:
         """Note what came of a night: of its read if there was one, else of the night alone."""
@@ -297,6 +296,11 @@ class Ledger:
             "term": family.term.first,
             "last": last,
         }
+
+
+def _spent(reads: Iterable[Row], term: Term) -> int:
+    """Reads in the term or in a later one: going back with ``as_of`` opens no budget that was not there at the time."""
+    return sum(row["last"] >= term.first for row in reads)
 
 
 def _again(row: Row, asked: Asked) -> Reading:

@@ -175,6 +175,7 @@ def fits_of(
             fit(world, name, f"fit_origin_{k}", world.forecast(skill, seed), **changes.get(name, {}))
             for k in range(1, ORIGINS + 1)
         ]
+    candidates.append(fit(world, sorted(skills)[0], "fit_fold_1", np.zeros(SESSIONS), shuffle=1))
     return Fits.of([EngineResult(engine="any", candidates=tuple(candidates))])
 
 

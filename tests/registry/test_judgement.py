@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.contracts import EngineResult
+from tasks.contracts import Candidate, EngineResult, Ref
 from tasks.errors import EngineError, StorageError
 from tasks.registry import gate as gates
 from tasks.registry import renewal
@@ -78,6 +78,14 @@ def test_a_challenger_without_skill_leaves_the_best_baseline(world: World, ledge
     assert verdict.entry.gated.name == "zero"
 
 
+def fit_of(name: str) -> Candidate:
+    nowhere = Ref(path="", sha256="", rows=0)
+    return Candidate(
+        name=name, engine="baseline", recipe={}, model="", predictions=nowhere, train_seconds=1.0,
+        predict_us_per_row=1.0,
+    )  # fmt: skip
+
+
 def flawed(night: Night, flaw: str) -> Night:
     snapshot, board, rows = night.snapshot, night.leaderboard, night.rows
     failed = EngineResult(engine="h2o", error="killed\nby the kernel")
@@ -90,6 +98,10 @@ def flawed(night: Night, flaw: str) -> Night:
         "survivors": {"snapshot": dataclasses.replace(snapshot, survivors_only=True)},
         "effective": {"rows": dataclasses.replace(rows, windows=(gate,))},
         "dates": {"problem": night.problem.model_copy(update={"gate_sessions": 505})},
+        "baseline fell out": {
+            "results": (EngineResult(engine="baseline", candidates=(fit_of("garch"),)),),
+            "leaderboard": dataclasses.replace(board, refused={"garch": "it was not fitted for fold 3 of 5"}),
+        },
         "baseline leads": {"leaderboard": dataclasses.replace(board, scores=board.scores[1:])},
     }
     return dataclasses.replace(night, **changes[flaw])
@@ -105,6 +117,7 @@ def flawed(night: Night, flaw: str) -> Night:
         ("survivors", "a universe of survivors"),
         ("effective", "worth 29.0 that share no bar; 30 are required"),
         ("dates", "The gate has 504 dates; 505 are required"),
+        ("baseline fell out", "baseline garch is not ranked: it was not fitted for fold 3 of 5"),
         ("baseline leads", "is itself a baseline"),
     ],
 )
@@ -120,6 +133,13 @@ def test_where_nothing_can_come_of_it_the_gate_is_not_read(world: World, ledger:
     assert verdict.decision.outcome == ("quarantined" if flaw == "alarm" else "baseline")
     if flaw == "alarm":
         assert verdict.entry.gate_metrics == (), "no figure of the challenger on the gate leaves this function"
+
+
+def test_without_a_canary_the_gate_is_not_read(world: World, ledger: Ledger) -> None:
+    fits = dataclasses.replace(fits_of(world, GOOD), canary=False)
+    verdict = judge(night_of(world), fits, None, ledger)
+    assert (verdict.evidence.read, verdict.decision.outcome) == (0, "baseline")
+    assert "the canary could not be fitted" in verdict.evidence.not_read
 
 
 def test_a_waiver_of_survivorship_is_recorded(world: World, ledger: Ledger) -> None:
@@ -337,3 +357,5 @@ def test_fits_on_shuffled_labels_are_no_candidates(world: World) -> None:
     found = Fits.of([EngineResult(engine="autokeras", candidates=(honest, canary), notes=("slow",))])
     assert found.gated == {"net": honest}
     assert found.failed == ("slow",)
+    assert found.canary
+    assert not Fits.of([EngineResult(engine="autokeras", candidates=(honest,))]).canary
