@@ -138,7 +138,7 @@ def nightly(problem: Problem) -> Facts:
             gate_backtests=earned,
             event_driven=traded.result(),
             tear_sheet=sheet.result() if sheet else None,
-            forecasts=forecasts(night.leaderboard, fits.gated),
+            forecasts=forecasts(night.leaderboard, fits.gated, verdict.evidence.gate_losses),
             importance_of=leader.name,
             importance=explained.result().importance,
             warnings=night.notes,

@@ -39,7 +39,7 @@ def drawings(night: Night) -> list[Drawing]:
 def _rows_of(night: Night, window: Literal["fold", "gate"]) -> Forecasts | None:
     arrays = {p.role: p.folds if window == "fold" else p.gate for p in night.predictions}
     leader = arrays.get("leader")
-    if leader is None:
+    if leader is None and window == "fold":  # on the gate it was not read: another's forecasts are not drawn as its own
         leader = arrays.get("baseline")
     return None if leader is None else series.in_window(night.labels, window, leader, arrays.get("baseline"))
 

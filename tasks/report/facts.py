@@ -6,7 +6,7 @@ artifacts tell the same story, and the terminal can tell it again from a file wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,13 +75,16 @@ class Alert:
     detail: str
 
 
-def forecasts(board: Leaderboard, gated: Mapping[str, Candidate]) -> tuple[Forecast, ...]:
-    """What the report draws: the leader and the best baseline, with their gated fits where there are any."""
+def forecasts(board: Leaderboard, gated: Mapping[str, Candidate], scored: Container[str]) -> tuple[Forecast, ...]:
+    """What the report draws: the leader and the best baseline, with their gated fits where those were scored.
+
+    scored: who was scored on the gate. A picture of a fit that was not would be a read that nobody counts.
+    """
     baselines = [entry.candidate for entry in board.scores if is_baseline(entry)]
     roles: dict[str, Literal["leader", "baseline"]] = {board.scores[0].candidate: "leader"}
     roles.setdefault(baselines[0], "baseline")
     return tuple(
-        Forecast(candidate=name, role=role, gate=gated[name].predictions if name in gated else None)
+        Forecast(candidate=name, role=role, gate=gated[name].predictions if name in gated and name in scored else None)
         for name, role in roles.items()
     )
 

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from tasks.contracts import TargetName
+from tasks.contracts import Candidate, Ref, TargetName
 from tasks.documents import from_json, to_json
 from tasks.evaluation import Evidence
 from tasks.report.document import document
-from tasks.report.facts import Facts, alerts, best_baseline, chosen, ranked
+from tasks.report.facts import Facts, alerts, best_baseline, chosen, forecasts, ranked
 from tests.report import nights
 
 
@@ -44,6 +44,23 @@ def test_the_document_has_the_promised_fields() -> None:
         "predict_us_per_row",
     } <= set(entry)
     assert made["partial"] is False
+
+
+def test_a_fit_that_was_not_scored_on_the_gate_is_not_drawn_there() -> None:
+    board = nights.night("volatility").facts.leaderboard
+    nowhere = Ref(path="gated.parquet", sha256="", rows=0)
+    gated = {
+        score.candidate: Candidate(
+            name=score.candidate, engine=score.engine, recipe={}, model="", predictions=nowhere, train_seconds=1.0,
+            predict_us_per_row=1.0,
+        )
+        for score in board.scores
+    }  # fmt: skip
+    everyone = forecasts(board, gated, set(gated))
+    assert [each.gate for each in everyone] == [nowhere, nowhere]
+    leader, baseline = everyone
+    unread = {each.candidate: each.gate for each in forecasts(board, gated, {baseline.candidate: 0.1})}
+    assert unread == {leader.candidate: None, baseline.candidate: nowhere}
 
 
 def test_what_is_not_a_number_becomes_null() -> None:
