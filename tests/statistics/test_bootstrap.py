@@ -100,7 +100,7 @@ PROCESSES: dict[str, tuple[Callable[[int, int], FloatArray], int]] = {
 @pytest.mark.parametrize("process", PROCESSES)
 def test_intervals_cover_about_as_often_as_they_say(process: str) -> None:
     draw, overlap = PROCESSES[process]
-    runs = [draw(800, seed) for seed in range(400)]
+    runs = [draw(600, seed) for seed in range(250)]
     inside = [low <= 0 <= high for low, high in (bs.interval(x, overlap=overlap, resamples=500) for x in runs)]
     below = [bs.lower_bound(x, overlap=overlap, resamples=1000) <= 0 for x in runs]
     assert 0.91 <= np.mean(inside) <= 0.985
