@@ -1,8 +1,9 @@
 """The weekly canary: a whole night, real engines included, on a market in which nothing can be known.
 
 The bars are made from the problem's own (``tasks/leaderboard/noise.py``); everything else is as on any night, but below
-a state folder of its own, so that neither registry nor ledger mistakes it for real. Nothing but a baseline may come
-out: whatever is promoted there was promoted by a leak or by luck.
+a state folder of its own, so that neither registry nor ledger mistakes it for real. Every market has another: where
+markets shared a ledger, each would be read at a stricter level than the last, until no canary could fall. Nothing but a
+baseline may come out: whatever is promoted there was promoted by a leak or by luck.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from prefect import flow
 
@@ -25,10 +27,14 @@ HOME = "NOCTURNE_HOME"
 
 
 @flow(name="canary", flow_run_name="canary {problem.name}")
-def canary(problem: Problem, seed: int = 1) -> Facts:
-    """Run the problem's night on noise; another seed makes another market. Raises RegistryError if it promotes one."""
+def canary(problem: Problem, seed: int = 0) -> Facts:
+    """Run the problem's night on noise; another seed makes another market, and 0 stands for this week's own.
+
+    Raises RegistryError if the night promotes a model or raises an alarm.
+    """
+    seed = seed or this_week()
     noise = market_of_noise(problem, ingest(problem), seed)
-    with state_of_its_own():
+    with state_of_its_own(f"{problem.name}-{seed}"):
         facts = nightly(noise)
     if facts.decision.outcome == "promoted" or facts.leaderboard.alarms:
         raise RegistryError(
@@ -38,11 +44,17 @@ def canary(problem: Problem, seed: int = 1) -> Facts:
     return facts
 
 
+def this_week() -> int:
+    """The ISO year and week as one number, 202607: a seed that is another one every week."""
+    year, week, _ = datetime.now(UTC).isocalendar()
+    return 100 * year + week
+
+
 @contextmanager
-def state_of_its_own() -> Iterator[None]:
+def state_of_its_own(market: str) -> Iterator[None]:
     """Registry, ledger and stages below ``canaries/state`` of the state folder while the block runs."""
     before = os.environ.get(HOME)
-    os.environ[HOME] = str(home() / "canaries" / "state")
+    os.environ[HOME] = str(home() / "canaries" / "state" / market)
     try:
         yield
     finally:

@@ -81,7 +81,7 @@ def canary(
     file: Annotated[Path | None, typer.Option(help="A problem file instead of a name.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")] = None,
     budget: Annotated[Literal["demo", "nightly"], typer.Option(help="How hard to search.")] = "demo",
-    seed: Annotated[int, typer.Option(help="Another seed makes another market.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another seed makes another market; 0: this week's.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Run a problem's night on a market of noise: nothing may be promoted, and no alarm may fire."""

@@ -31,6 +31,7 @@ def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
         "predicts": night.problem.predicts,
         "symbols": json.dumps(night.snapshot.symbols),
         "snapshot_sha256": night.snapshot.sha256,
+        "survivorship_biased": "true" if night.snapshot.survivors_only else "",
         "lock_sha256": lock_digest(),
         "code_version": night.code_version,
         "training_end": entry.shipped_training_end,

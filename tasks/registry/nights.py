@@ -239,6 +239,7 @@ def _night_tags(night: Night) -> Mapping[str, str]:
         "quarantined": json.dumps(night.snapshot.quarantined),
         "notes": json.dumps(night.notes),
         "alarms": json.dumps(night.leaderboard.alarms) if night.leaderboard.alarms else "",
+        "survivorship_biased": "true" if night.snapshot.survivors_only else "",
     }
 
 

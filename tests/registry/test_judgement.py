@@ -14,6 +14,7 @@ from tasks.contracts import Candidate, EngineResult, Ref
 from tasks.errors import EngineError, StorageError
 from tasks.registry import gate as gates
 from tasks.registry import renewal
+from tasks.registry.card import version_tags
 from tasks.registry.families import term_of
 from tasks.registry.fits import Fits
 from tasks.registry.judgement import ScoredChampion, Verdict, family_of, judge
@@ -148,6 +149,7 @@ def test_a_waiver_of_survivorship_is_recorded(world: World, ledger: Ledger) -> N
     assert verdict.decision.outcome == "promoted"
     assert verdict.evidence.waivers == ("survivorship, all 1 symbols reach the last session",)
     assert any("Waived: survivorship" in reason for reason in verdict.decision.reasons)
+    assert version_tags(night, verdict.entry, "models:/m-1")["survivorship_biased"] == "true"
 
 
 def test_survivorship_does_not_matter_for_volatility(world: World, ledger: Ledger) -> None:

@@ -1,0 +1,29 @@
+"""A canary's market has a state of its own, and every week another seed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flows.canary import HOME, state_of_its_own, this_week
+from tasks.storage import home
+
+
+def test_no_two_markets_share_a_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME, str(tmp_path))
+    homes = []
+    for market in ("spx-202606", "spx-202607"):
+        with state_of_its_own(market):
+            homes.append(home())
+    assert homes == [tmp_path / "canaries" / "state" / market for market in ("spx-202606", "spx-202607")]
+    with pytest.raises(ValueError, match="broken"), state_of_its_own("spx-202608"):
+        raise ValueError("broken")
+    assert os.environ[HOME] == str(tmp_path)
+
+
+def test_the_week_is_a_seed() -> None:
+    year, week = divmod(this_week(), 100)
+    assert year > 2000
+    assert 1 <= week <= 53
