@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -141,3 +142,14 @@ def test_key_depends_on_inputs_code_and_stage() -> None:
     assert store.key("one", {"a": 1, "b": 2}, ("tasks/errors.py",)) == store.key(
         "one", {"b": 2, "a": 1}, ("tasks/errors.py",)
     )
+
+
+def test_a_matrix_is_the_frames_columns_in_the_order_asked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.standard_normal((70_001, 3)), columns=["a", "b", "c"])
+    frame.loc[5, "b"] = np.nan
+    ref = storage.write_parquet(tmp_path / "m.parquet", frame.assign(text="x"))
+    np.testing.assert_array_equal(storage.read_matrix(ref, ["c", "b"]), frame[["c", "b"]].to_numpy())
+    (tmp_path / "m.parquet").write_bytes(b"other")
+    with pytest.raises(IntegrityError):
+        storage.read_matrix(ref, ["a"])

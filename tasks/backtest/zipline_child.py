@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from zipline import run_algorithm
-from zipline.api import order_target_percent, set_commission, set_slippage, symbols
+from zipline.api import order_target_percent, set_commission, set_slippage, sid
 from zipline.data import bundles
 from zipline.finance.commission import PerDollar
 from zipline.finance.metrics.metric import DailyLedgerField, Transactions
@@ -123,7 +123,10 @@ def _dividends(events: pd.DataFrame, number: dict[str, int]) -> pd.DataFrame:
 def _start(context: Any, job: dict[str, Any], weights: pd.DataFrame) -> None:
     set_slippage(OpenFill(job["half_spread"]))
     set_commission(PerDollar(job["commission"]))
-    context.assets = list(symbols(*weights.columns))
+    # By number: a symbol is only known to Zipline from its first bar on, which may come later than the start.
+    context.assets = [sid(number) for number in range(len(weights.columns))]
+    if [asset.symbol for asset in context.assets] != list(weights.columns):
+        raise ValueError("weights and assets are in different orders")
     context.rows = iter(weights.to_numpy())
 
 

@@ -31,7 +31,7 @@ class LinearModel:
 
     def predict(self, X: Floats) -> Floats:
         """float64 (n, columns) to float64 (n,)."""
-        f = self.intercept + _clipped((X - self.center) / self.scale, self.clip) @ self.coefficients
+        f = self.intercept + _standardised(X, self.center, self.scale, self.clip) @ self.coefficients
         return _sigmoid(f) if self.logistic else f
 
     def write(self, folder: Path) -> None:
@@ -80,7 +80,7 @@ def fit(
     center, spread = X.mean(axis=0), X.std(axis=0)
     constant_columns = ~(spread > 1e-12 * np.maximum(np.abs(center), 1e-300))
     scale = np.where(constant_columns, 1.0, spread)
-    Z = _clipped((X - center) / scale, clip)
+    Z = _standardised(X, center, scale, clip)
     Z[:, constant_columns] = 0.0
     intercept, coefficients = (_logistic if logistic else _ridge)(Z, y, penalty, weight)
     return LinearModel(
@@ -99,8 +99,12 @@ def _sigmoid(f: Floats) -> Floats:
     return p
 
 
-def _clipped(Z: Floats, clip: float | None) -> Floats:
-    return Z if clip is None else np.clip(Z, -clip, clip)
+def _standardised(X: Floats, center: Floats, scale: Floats, clip: float | None) -> Floats:
+    Z: Floats = X - center
+    Z /= scale  # in place: on a panel this is the largest array
+    if clip is not None:
+        np.clip(Z, -clip, clip, out=Z)
+    return Z
 
 
 def mean(y: Floats, weight: Floats | None) -> float:
@@ -109,13 +113,13 @@ def mean(y: Floats, weight: Floats | None) -> float:
 
 
 def _ridge(Z: Floats, y: Floats, penalty: float, weight: Floats | None) -> tuple[float, Floats]:
-    middle = np.asarray(np.average(Z, axis=0, weights=weight), dtype=np.float64)
+    middle = np.asarray(Z.mean(axis=0) if weight is None else weight @ Z / weight.sum(), dtype=np.float64)
     level = mean(y, weight)
-    centred: Floats = Z - middle
-    above: Floats = y - level
+    Z -= middle
+    centred, above = Z, y - level
     if weight is not None:
         root: Floats = np.sqrt(weight)
-        centred *= root[:, None]  # in place: on a panel this is the largest array
+        centred *= root[:, None]
         above *= root
     if penalty:
         # The penalty keeps the normal equations well-conditioned, and they cost a hundredth of the decomposition.

@@ -16,19 +16,19 @@ from tasks.contracts import EngineRequest, RefitJob
 from tasks.errors import EngineError
 from tasks.search.engine import TrainingData
 from tasks.statistics.shuffle import shuffled_labels
-from tasks.storage import read_parquet
+from tasks.storage import read_matrix, read_parquet
 
 _SEARCH_LABELS = ("train", "validation", "blending")
 
 
 def load(request: EngineRequest) -> TrainingData:
     """All rows with all labels. Raises IntegrityError for a damaged file, EngineError for rows that disagree."""
-    features = read_parquet(request.features.ref)
+    features = read_parquet(request.features.ref, ["symbol", "time"])
     rows = read_parquet(request.rows.ref)
     _check_aligned(features, rows)
     columns = request.features.spec.columns
     data = TrainingData(
-        X=features[list(columns)].to_numpy(np.float64),
+        X=read_matrix(request.features.ref, columns),
         y=rows["label"].to_numpy(np.float64),
         columns=columns,
         symbols=features["symbol"].astype(str).to_numpy(object),

@@ -13,6 +13,8 @@ from tasks.errors import DataError
 ALLOWED = 0.01
 """Share of the rows beyond the lookback that may be unusable: more would be another sample than the bars."""
 NAMED = 3
+LEAST_SHARE = 0.9
+"""Of the universe, on a date that is scored: models of a panel are served with as many or not at all."""
 LEAST_NAMES = 20
 """Fewer names on a date have no cross-section: its features are not defined there (see the matrix of features)."""
 
@@ -58,6 +60,30 @@ def with_section(
     return beyond & ~thin, (
         f"{int(thin.sum()):,} rows on {few:,} dates with fewer than {LEAST_NAMES} names beyond the features' "
         "lookback are left out: there is no cross-section to compare them with",
+    )
+
+
+def whole_sections(
+    dates: npt.NDArray[np.datetime64], there: npt.NDArray[np.bool_], universe: int
+) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+    """Which rows (n,) lie on dates that a model of the whole universe would predict, and a sentence about the others.
+
+    dates: (n,); there: rows of the universe's names that have every feature; universe: how many names it has. A model
+    waits for 90 % of them: from the first date that has so many, dates with fewer (a vendor's bad day, say) are left
+    out, so that what is scored is what will be served. Before it the universe was still growing: nothing is left out.
+    """
+    _, date = np.unique(dates, return_inverse=True)
+    enough = np.bincount(date, weights=there) >= LEAST_SHARE * universe
+    served = np.ones(len(enough), dtype=bool)
+    if enough.any():
+        served[int(np.argmax(enough)) :] = enough[int(np.argmax(enough)) :]
+    kept = served[date]
+    lost = there & ~kept
+    if not lost.any():
+        return kept, ()
+    return kept, (
+        f"{int(lost.sum()):,} rows on {int((~served).sum()):,} dates with less than {LEAST_SHARE:.0%} of the "
+        f"{universe} names are left out: a model of the whole cross-section would not predict there",
     )
 
 

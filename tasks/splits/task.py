@@ -22,7 +22,7 @@ from tasks.errors import DataError
 from tasks.labels.membership import Spell, is_member, read_membership
 from tasks.labels.targets import Labels, make_labels
 from tasks.problem import Problem
-from tasks.splits.lost import lost_rows, with_section
+from tasks.splits.lost import lost_rows, whole_sections, with_section
 from tasks.splits.sessions import calendar_sessions
 from tasks.splits.windows import WindowPlan, assign_windows
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
@@ -153,15 +153,20 @@ def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> tuple[npt.NDArray[np
     _check_aligned(bars, matrix)
     beyond = matrix.groupby("symbol", sort=False).cumcount().to_numpy() >= features.lookback - 1
     told: tuple[str, ...] = ()
+    date = bars["session" if features.spec.bar == "1d" else "time"]
     if features.spec.cross_section != "none":
-        date = bars["session" if features.spec.bar == "1d" else "time"]
         beyond, told = with_section(date.to_numpy("datetime64[ns]"), beyond)
     usable, columns = np.ones(len(matrix), dtype=bool), {}
     for column in features.spec.columns:
         finite = np.isfinite(matrix[column].to_numpy(float))
         usable &= finite
         columns[column] = int((beyond & ~finite).sum())
-    return usable, (*told, *lost_rows(matrix["symbol"], beyond, usable, columns))
+    told = (*told, *lost_rows(matrix["symbol"], beyond, usable, columns))
+    if not features.spec.universe:
+        return usable, told
+    there = usable & matrix["symbol"].isin(features.spec.universe).to_numpy(bool)
+    kept, thin = whole_sections(date.to_numpy("datetime64[ns]"), there, len(features.spec.universe))
+    return usable & kept, (*told, *thin)
 
 
 def _check_aligned(bars: pd.DataFrame, matrix: pd.DataFrame) -> None:

@@ -64,7 +64,9 @@ def _series(frame: pd.DataFrame) -> Series:
     return Series({**bars, "session": np.arange(len(frame)).astype("datetime64[D]")}, tick=0.01)
 
 
-@pytest.mark.parametrize(("file", "column", "reading", "tolerance", "last"), PUBLISHED, ids=lambda v: str(v)[:32])
+@pytest.mark.parametrize(
+    ("file", "column", "reading", "tolerance", "last"), PUBLISHED, ids=[f"{row[0]}-{row[1]}" for row in PUBLISHED]
+)
 def test_published_values_are_met(
     file: str, column: str, reading: Reading, tolerance: float, last: int, market_data: Path
 ) -> None:
