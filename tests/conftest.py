@@ -44,6 +44,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         _missing("no PostgreSQL server binaries")
 
 
+def pytest_runtest_teardown() -> None:
+    """MLflow keeps the store it was given in the environment too: no later test, nor a child of it, may meet it."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 def _chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
