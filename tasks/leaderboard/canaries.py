@@ -17,7 +17,7 @@ import pandas as pd
 from tasks.contracts import Target
 from tasks.leaderboard import alarm, figures
 from tasks.leaderboard.figures import Bound, Dated, FloatArray
-from tasks.leaderboard.losses import row_losses
+from tasks.statistics.losses import row_losses
 
 BoolArray = npt.NDArray[np.bool_]
 

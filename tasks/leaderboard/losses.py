@@ -1,4 +1,4 @@
-"""The ranking loss: of a row, of a date, of a candidate. Dates weigh the same, whatever their number of names.
+"""The ranking loss of a date and of a candidate. Dates weigh the same, whatever their number of names.
 
 A panel's names on one date share the day's surprise and are not independent evidence, and a date on which more names
 traded is no more of a date. So losses are averaged over the names (or the bars) of a date first and over dates then,
@@ -8,8 +8,6 @@ mean over rows.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,22 +16,11 @@ from tasks.contracts import Target
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-CLIP = 1e-6
-"""Probabilities are kept this far from 0 and 1: one sure mistake costs 13.8 nats and not infinity."""
-
 LARGEST = 300.0
 """No log volatility, log return or probability is near it, and the square of its exponential still is a float."""
 
 DIGITS = 12
 """Beyond twelve digits sums differ by the order of their terms: no basis for a rank or a digest."""
-
-
-def row_losses(loss: Literal["mse", "log_loss"], label: FloatArray, prediction: FloatArray) -> FloatArray:
-    """Squared error, or -(y ln p + (1 - y) ln(1 - p)) with p kept 1e-6 from 0 and 1; float64 (n,), NaN stays NaN."""
-    if loss == "mse":
-        return np.asarray((label - prediction) ** 2, dtype=np.float64)
-    p = np.clip(prediction, CLIP, 1.0 - CLIP)
-    return np.asarray(-(label * np.log(p) + (1.0 - label) * np.log1p(-p)), dtype=np.float64)
 
 
 def by_date(date: IntArray, values: FloatArray) -> FloatArray:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from tasks.contracts import TargetName
-from tasks.leaderboard.losses import FloatArray, IntArray, by_date, row_losses
+from tasks.leaderboard.losses import FloatArray, IntArray, by_date
 from tasks.statistics.information import LEAST_NAMES, Information, icir, information, rank_turnover
+from tasks.statistics.losses import row_losses
 
 BINS = 10
 ROUNDING = 1e-24

@@ -29,13 +29,14 @@ from tasks.documents import to_json
 from tasks.errors import EngineError
 from tasks.evaluation import CHAMPION, Leaderboard, Score
 from tasks.leaderboard.joined import Joined, Walked, join
-from tasks.leaderboard.losses import DIGITS, FloatArray, IntArray, by_date, date_codes, rounded, row_losses
+from tasks.leaderboard.losses import DIGITS, FloatArray, IntArray, by_date, date_codes, rounded
 from tasks.leaderboard.metrics import METRICS, Panel, Scored, ranking_metric
 from tasks.leaderboard.night import Ranked, night_statistics
 from tasks.leaderboard.shortlist import SIMPLICITY, Shortlist
 from tasks.leaderboard.smearing import fold_smearing, gate_smearing
 from tasks.statistics.bootstrap import skill_interval
 from tasks.statistics.diebold_mariano import diebold_mariano
+from tasks.statistics.losses import row_losses
 from tasks.statistics.overlap import label_overlap
 
 DECIMALS = 13

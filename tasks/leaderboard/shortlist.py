@@ -27,7 +27,8 @@ import pandas as pd
 from tasks.contracts import Candidate, EngineName, Target, WindowName
 from tasks.errors import EngineError
 from tasks.leaderboard.joined import RESERVED, check_unseen
-from tasks.leaderboard.losses import FloatArray, IntArray, by_date, date_codes, fault, rounded, row_losses
+from tasks.leaderboard.losses import FloatArray, IntArray, by_date, date_codes, fault, rounded
+from tasks.statistics.losses import row_losses
 
 SIMPLICITY: tuple[EngineName, ...] = ("baseline", "linear", "h2o", "autokeras")
 LEADING: tuple[EngineName, ...] = ("h2o", "autokeras")

@@ -18,18 +18,15 @@ from tasks.registry.serving.scorers import Scorer, load_scorer
 from tasks.search import training
 from tasks.search.child import serve
 from tasks.search.engine import Progress, TrainingData
+from tasks.statistics.losses import row_losses
 
 REPEATS = 3
 TOP = 30
-_EDGE = 1e-15
 
 
 def loss(target: Target, y: npt.NDArray[np.float64], predictions: npt.NDArray[np.float64]) -> float:
-    """The ranking loss: mean squared error, or the mean negative log likelihood of 0/1 labels."""
-    if target.loss == "mse":
-        return float(np.mean((y - predictions) ** 2))
-    p = np.clip(predictions, _EDGE, 1 - _EDGE)
-    return float(-np.mean(y * np.log(p) + (1 - y) * np.log1p(-p)))
+    """The ranking loss, averaged over rows: all arrays (n,)."""
+    return float(np.mean(row_losses(target.loss, y, predictions)))
 
 
 def explain(request: EngineRequest, out: Path, progress: Progress) -> EngineResult:

@@ -18,6 +18,7 @@ from tasks.search.engine import TrainingData
 from tasks.search.fold_scaling import FoldScaling
 
 _PROBABILITY_EDGE = 1e-7
+"""Keras's own, which is not the ranking loss's: the search's figures are to be found again."""
 Rows = npt.NDArray[np.int64]
 
 

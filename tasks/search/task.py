@@ -31,6 +31,7 @@ from tasks.storage import StageStore, home, sha256_file
 CODE = (
     "tasks/search",
     "tasks/registry/serving",
+    "tasks/statistics/losses.py",
     "tasks/statistics/shuffle.py",
     "tasks/contracts.py",
     "tasks/documents.py",

@@ -22,7 +22,7 @@ import pandas as pd
 from tasks.contracts import Candidate, EngineName, Ref
 from tasks.evaluation import Decision, Evidence
 from tasks.leaderboard.joined import Joined, Walked, join
-from tasks.leaderboard.losses import by_date, date_codes, rounded, row_losses
+from tasks.leaderboard.losses import by_date, date_codes, rounded
 from tasks.leaderboard.shortlist import SIMPLICITY, Shortlist, choose, recipe_sha256
 from tasks.leaderboard.smearing import gate_smearing
 from tasks.registry import gate as gates
@@ -32,6 +32,7 @@ from tasks.registry.gate import Policy
 from tasks.registry.ledger import Asked, Ledger, Reading
 from tasks.search.baselines import PANEL, RECIPES
 from tasks.splits.windows import WindowPlan, assign_windows
+from tasks.statistics.losses import row_losses
 from tests.benchmarks.worlds import World
 
 FloatArray = npt.NDArray[np.float64]

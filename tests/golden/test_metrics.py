@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from tasks.contracts import TargetName
 from tasks.leaderboard import metrics
-from tasks.leaderboard.losses import FloatArray, row_losses
+from tasks.leaderboard.losses import FloatArray
 from tasks.leaderboard.metrics import METRICS, Panel, Scored, ranking_metric
 from tasks.leaderboard.smearing import smearing_factor
 
@@ -189,13 +189,6 @@ def test_metrics_of_a_panel_agree_with_weighted_scikit_learn(panel: Scored) -> N
     likely = Scored(label=up, prediction=p, date=panel.date)
     assert metrics.log_loss(likely) == pytest.approx(sk.log_loss(up, p, sample_weight=weight), rel=1e-12)
     assert metrics.accuracy(likely) == pytest.approx(sk.accuracy_score(up, p > 0.5, sample_weight=weight), rel=1e-12)
-
-
-def test_the_loss_of_a_row_is_what_is_averaged() -> None:
-    label, p = np.array([1.0, 0.0]), np.array([0.8, 0.4])
-    np.testing.assert_allclose(row_losses("log_loss", label, p), [-math.log(0.8), -math.log(0.6)])
-    np.testing.assert_allclose(row_losses("mse", label, p), [0.04, 0.16])
-    assert math.isnan(row_losses("mse", label, np.array([np.nan, 0.0]))[0])
 
 
 def test_hit_rate_calls_zero_not_up() -> None:

@@ -17,11 +17,11 @@ from tasks.contracts import EngineName, Ref
 from tasks.documents import from_json, to_json
 from tasks.errors import EngineError
 from tasks.evaluation import Backtest, Leaderboard
-from tasks.leaderboard.losses import row_losses
 from tasks.leaderboard.ranking import digest
 from tasks.leaderboard.shortlist import Shortlist
 from tasks.registry.gate import losses_by_date
 from tasks.statistics.diebold_mariano import p_value
+from tasks.statistics.losses import row_losses
 from tests.leaderboard.walks import (
     BARRIER,
     DIRECTION,
