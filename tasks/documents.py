@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import types
 import typing
 from typing import Any
+
+
+def digest(document: Any) -> str:
+    """SHA-256 of a JSON document in canonical form (sorted keys, no spaces). NaN is refused with ValueError."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_json(value: Any) -> Any:

@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from tasks.contracts import Ref
+from tasks.documents import digest
 from tasks.errors import IntegrityError, StorageError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -58,7 +59,7 @@ def sha256_file(path: Path) -> str:
 
 def sha256_json(document: Any) -> str:
     """SHA-256 of a JSON document in canonical form (sorted keys, no spaces)."""
-    return sha256_bytes(_canonical(document))
+    return digest(document)
 
 
 def write_json(path: Path, document: Any) -> Ref:
@@ -101,6 +102,14 @@ def read_parquet(ref: Ref, columns: list[str] | None = None) -> pd.DataFrame:
     """Read a frame back. Raises IntegrityError, before parsing, if the file's digest is not the recorded one."""
     _require_digest(ref)
     return pd.read_parquet(ref.path, columns=columns)
+
+
+def read_predictions(ref: Ref) -> npt.NDArray[np.float64]:
+    """A candidate's predictions (n,), aligned with the snapshot's rows; NaN inside its lookback.
+
+    Raises as ``read_parquet``.
+    """
+    return read_parquet(ref, ["prediction"])["prediction"].to_numpy(np.float64)
 
 
 def read_matrix(ref: Ref, columns: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -219,10 +228,6 @@ def _collect_abandoned(stage: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # its run may end at this moment
             if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _canonical(document: Any) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _write_atomic(path: Path, write: Callable[[Path], object]) -> None:

@@ -20,7 +20,16 @@ from tasks.documents import from_json, to_json
 from tasks.errors import EngineError
 from tasks.evaluation import Backtest, Leaderboard, ZiplineCheck
 from tasks.problem import Problem
-from tasks.storage import StageStore, read_json, read_parquet, sha256_file, write_json, write_parquet, write_text
+from tasks.storage import (
+    StageStore,
+    read_json,
+    read_parquet,
+    read_predictions,
+    sha256_file,
+    write_json,
+    write_parquet,
+    write_text,
+)
 
 CODE = (
     "tasks/backtest", "tasks/statistics", "tasks/contracts.py", "tasks/evaluation.py", "tasks/documents.py",
@@ -74,7 +83,7 @@ def backtest_gate(
         keys = read_parquet(rows.ref, ["symbol", "time", "window"])
         inside = (keys["window"] == "gate").to_numpy()
         where = setting(problem, snapshot, *_market_and_labels(given), keys["time"][inside])
-        values = {name: read_parquet(ref)["prediction"].to_numpy(float)[inside] for name, ref in predictions.items()}
+        values = {name: read_predictions(ref)[inside] for name, ref in predictions.items()}
         return evaluate(where, keys.loc[inside, ["symbol", "time"]], values, "gate", trials)
 
     digests = {name: ref.sha256 for name, ref in predictions.items()}

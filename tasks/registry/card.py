@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 
+from tasks.documents import digest
 from tasks.evaluation import Backtest, Decision, Evidence, GateComparison
 from tasks.registry import reasons
-from tasks.registry.bundle import entry_evidence, recipe_digest
+from tasks.registry.bundle import entry_evidence
 from tasks.registry.records import Entry, Night
 from tasks.storage import lock_digest, sha256_json
 
@@ -26,7 +27,7 @@ def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
         "candidate": entry.name,
         "engine": entry.gated.engine,
         "target": f"{night.rows.target.name}, {night.rows.target.horizon} ahead",
-        "recipe_sha256": recipe_digest(entry.gated),
+        "recipe_sha256": digest(entry.gated.recipe),
         "problem_sha256": night.problem.digest(),
         "predicts": night.problem.predicts,
         "symbols": json.dumps(night.snapshot.symbols),

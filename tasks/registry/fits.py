@@ -6,13 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
-
-from tasks.contracts import Candidate, EngineResult, Ref
+from tasks.contracts import Candidate, EngineResult
+from tasks.documents import digest
 from tasks.errors import EngineError
-from tasks.registry.bundle import recipe_digest
-from tasks.storage import read_parquet
 
 ORIGIN = "fit_origin_"
 
@@ -58,9 +54,4 @@ class Fits:
     def named(self, recipe_sha256: str) -> str:
         """The name under which a recipe was fitted again tonight, or nothing; a fit before the gate comes first."""
         fits = (*self.gated.items(), *self.all_rows.items())
-        return next((name for name, fit in fits if recipe_digest(fit) == recipe_sha256), "")
-
-
-def values(ref: Ref) -> npt.NDArray[np.float64]:
-    """A candidate's predictions, aligned with the snapshot's rows."""
-    return read_parquet(ref, ["prediction"])["prediction"].to_numpy(np.float64)
+        return next((name for name, fit in fits if digest(fit.recipe) == recipe_sha256), "")

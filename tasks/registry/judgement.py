@@ -17,19 +17,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tasks.contracts import Candidate, Ref, Snapshot
+from tasks.documents import digest
 from tasks.errors import EngineError
 from tasks.evaluation import CHAMPION, Decision, Evidence, Leaderboard
 from tasks.problem import Problem
 from tasks.registry import gate as gates
-from tasks.registry.bundle import recipe_digest
 from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, evidence_digest, gather, read_gate
 from tasks.registry.families import Family, fingerprints, term_of
-from tasks.registry.fits import Fits, values
+from tasks.registry.fits import Fits
 from tasks.registry.gate import Policy
 from tasks.registry.ledger import Asked, Ledger, Reading
 from tasks.registry.records import ChampionInfo, Entry, Night
 from tasks.registry.renewal import Renewal, renewed
-from tasks.storage import read_parquet
+from tasks.storage import read_parquet, read_predictions
 
 DAILY_DATES = 504
 EFFECTIVE = 30.0
@@ -244,8 +244,8 @@ def _gated(night: Night, fits: Fits, name: str) -> GatedFit:
     return GatedFit(
         name=name,
         engine=fit.engine,
-        recipe_sha256=recipe_digest(fit),
-        predictions=values(fit.predictions),
+        recipe_sha256=digest(fit.recipe),
+        predictions=read_predictions(fit.predictions),
         smearing=night.leaderboard.smearing.get(name, math.nan),
     )
 
@@ -261,7 +261,7 @@ def _champion(night: Night, fits: Fits, scored: ScoredChampion | None) -> Champi
     return Champion(
         name=f"{scored.info.candidate} (version {scored.info.version})",
         recipe_sha256=scored.info.recipe_sha256,
-        predictions=None if scored.predictions is None else values(scored.predictions),
+        predictions=None if scored.predictions is None else read_predictions(scored.predictions),
         why=scored.why,
         smearing=own if math.isfinite(own) or refitted is None else refitted.smearing,
         refitted=refitted,
@@ -282,7 +282,9 @@ def _entry(night: Night, fits: Fits, field: _Field, *, decision: Decision, evide
         evidence=evidence,
         score=next((score for score in night.leaderboard.scores if score.candidate == name), None),
         gate_metrics=_gate_metrics(night, field, gated, evidence),
-        distance=0.0 if one_fit else distance(field.gate, values(shipped.predictions), values(gated.predictions)),
+        distance=0.0
+        if one_fit
+        else distance(field.gate, *(read_predictions(fit.predictions) for fit in (shipped, gated))),
         smearing=night.leaderboard.smearing.get(name, math.nan),
         backtests=tuple(found for found in night.leaderboard.backtests if found.candidate == name),
     )
@@ -292,7 +294,7 @@ def _gate_metrics(night: Night, field: _Field, gated: Candidate, evidence: Evide
     """The gated fit's loss on the gate; nothing where the gate was not read for it."""
     if not evidence.read and gated.name not in (*evidence.gate_losses, evidence.refreshable):
         return ()
-    losses = field.gate.losses(values(gated.predictions))
+    losses = field.gate.losses(read_predictions(gated.predictions))
     return ((night.rows.target.loss, float(losses.mean())),)
 
 

@@ -21,10 +21,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.contracts import Candidate, Ref, Rows, Snapshot
-from tasks.documents import to_json
+from tasks.documents import digest, to_json
 from tasks.errors import RegistryError
 from tasks.evaluation import Score
-from tasks.registry.bundle import entry_facts, recipe_digest, without_nan
+from tasks.registry.bundle import entry_facts, without_nan
 from tasks.registry.card import description, version_tags
 from tasks.registry.metrics import candidate_metrics, night_metrics
 from tasks.registry.mlflow_store import (
@@ -41,11 +41,11 @@ from tasks.registry.mlflow_store import (
 )
 from tasks.registry.mlflow_store import set_version_tags as tag
 from tasks.registry.model_log import log_model
-from tasks.registry.parity import TOLERANCE, ask, evaluated, require_parity
+from tasks.registry.parity import TOLERANCE, ask, require_parity
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.serving.predictor import bars_needed
-from tasks.storage import lock_digest, read_parquet, write_parquet
+from tasks.storage import lock_digest, read_parquet, read_predictions, write_parquet
 
 LEADING = 3
 log = logging.getLogger("nocturne.registry")
@@ -156,7 +156,7 @@ def verify(registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows)
         pairs.append((registered.gated_uri, entry.gated))
     said = ask(registered.tracking_uri, [uri for uri, _ in pairs], snapshot)
     differences = [
-        require_parity(answer, evaluated(candidate.predictions), gate, tolerance)
+        require_parity(answer, read_predictions(candidate.predictions), gate, tolerance)
         for answer, (_, candidate) in zip(said, pairs, strict=True)
     ]
     return max(differences)
@@ -217,7 +217,7 @@ def _candidates(night: Night) -> Iterable[Candidate]:
 
 def _recipe_kept(store: Store, logged: LoggedNight, entry: Entry) -> dict[str, str]:
     """Keep the recipe as a file of the night's run, from which it can be fitted again without loading the model."""
-    path = f"recipes/{recipe_digest(entry.gated)}.json"
+    path = f"recipes/{digest(entry.gated.recipe)}.json"
     log_document(store, logged.run_id, path, to_json(entry.gated.recipe))
     return {"recipe_file": path}
 

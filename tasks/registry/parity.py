@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Ref, Snapshot
+from tasks.contracts import Snapshot
 from tasks.errors import RegistryError
 from tasks.registry.verify import MARK
 from tasks.storage import read_parquet
@@ -83,11 +83,6 @@ def require_parity(said: Said, expected: Floats, must_cover: npt.NDArray[np.bool
             f"{tolerance:.3g} is allowed; it is not what was evaluated"
         )
     return worst
-
-
-def evaluated(predictions: Ref) -> Floats:
-    """A candidate's stored predictions, aligned with the snapshot's rows."""
-    return read_parquet(predictions)["prediction"].to_numpy(dtype=np.float64)
 
 
 def _run(scratch: Path, request: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,10 +13,11 @@ from tasks.evaluation import Evidence, Licence
 from tasks.problem import Problem
 from tasks.registry.evidence import GateRows
 from tasks.registry.families import LEAST_OVERLAP, Family, jaccard
-from tasks.registry.fits import ORIGIN, Fits, values
+from tasks.registry.fits import ORIGIN, Fits
 from tasks.registry.ledger import Ledger
 from tasks.registry.records import ChampionInfo, Night
 from tasks.registry.refresh import Refits, license_refresh
+from tasks.storage import read_predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,8 @@ def _licence(name: str, renewal: Renewal, family: Family, ledger: Ledger) -> Lic
         return None
     refits = Refits(
         recipe_sha256=renewal.info.recipe_sha256,
-        frozen=values(renewal.fits.gated[name].predictions),
-        origins={rows: values(fit.predictions) for rows, fit in found.items()},
+        frozen=read_predictions(renewal.fits.gated[name].predictions),
+        origins={rows: read_predictions(fit.predictions) for rows, fit in found.items()},
         scored_by=renewal.frame["scored_by"].to_numpy(object),
     )
     licence = license_refresh(renewal.gate, refits, family.term.first)

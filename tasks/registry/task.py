@@ -23,11 +23,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.contracts import EngineResult, Ref, Rows, Snapshot
+from tasks.documents import digest
 from tasks.errors import RegistryError
 from tasks.evaluation import Leaderboard
 from tasks.problem import Problem
 from tasks.registry import judgement, mlflow_store, nights, renewal, trials
-from tasks.registry.bundle import recipe_digest
 from tasks.registry.families import Family
 from tasks.registry.fits import Fits
 from tasks.registry.judgement import ScoredChampion, Verdict
@@ -91,7 +91,7 @@ def promote(registered: Registered, entry: Entry, night: Night, judged: Champion
     """Verify the version in a clean process, then move the alias; returns the largest relative difference."""
     worst = nights.verify_and_promote(mlflow_store.open_store(), registered, entry, night, judged)
     with Ledger.open() as ledger:
-        ledger.record_alias(registered.name, recipe_digest(entry.gated), registered.version)
+        ledger.record_alias(registered.name, digest(entry.gated.recipe), registered.version)
     return worst
 
 

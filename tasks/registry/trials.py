@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from tasks.contracts import EngineResult, Ref, Snapshot
+from tasks.documents import digest
 from tasks.errors import StorageError
 from tasks.evaluation import Leaderboard
 from tasks.problem import Problem
-from tasks.registry.bundle import recipe_digest
 from tasks.registry.families import Family
 from tasks.registry.ledger import Ledger, Trial
 from tasks.statistics.trials import independent_trials
@@ -43,7 +43,7 @@ def trials_of(board: Leaderboard, results: tuple[EngineResult, ...]) -> tuple[Tr
     def trial(name: str, engine: str, selection: float, fold: float) -> Trial:
         fit = found.get(name)
         engine = engine or (fit.engine if fit else "")
-        recipe = recipe_digest(fit) if fit else ""
+        recipe = digest(fit.recipe) if fit else ""
         return Trial(candidate=name, engine=engine, recipe=recipe, selection_loss=selection, fold_loss=fold)
 
     walked = [trial(s.candidate, s.engine, s.selection_score, s.score) for s in board.scores]

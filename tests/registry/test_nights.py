@@ -21,9 +21,9 @@ from tasks.registry import mlflow_store, nights, parity
 from tasks.registry.bundle import entry_evidence
 from tasks.registry.card import description, outcome, version_tags
 from tasks.registry.mlflow_store import Store
-from tasks.registry.parity import Said, evaluated
+from tasks.registry.parity import Said
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
-from tasks.storage import home, read_parquet, write_parquet
+from tasks.storage import home, read_parquet, read_predictions, write_parquet
 from tests.registry.conftest import NAME, make_entry
 
 
@@ -169,7 +169,7 @@ def test_a_model_that_says_something_else_is_not_promoted(
     store: Store, night: Night, entry: Entry, logged: LoggedNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered = nights.register(store, night, logged, entry)
-    honest = [Said(uri="m", predictions=evaluated(fit.predictions), error="", seconds=0) for fit in fits(entry)]
+    honest = [Said(uri="m", predictions=read_predictions(fit.predictions), error="", seconds=0) for fit in fits(entry)]
     monkeypatch.setattr(nights, "ask", lambda *_: honest)
     off = replace(entry, gated=changed(entry.gated, tmp_path, 1 + 1e-9))
     refused(store, night, off, registered, "it is not what was evaluated")
@@ -194,7 +194,7 @@ def test_models_damaged_or_half_uploaded_are_not_promoted(
     said = parity.ask(registered.tracking_uri, [registered.model_uri, registered.gated_uri], night.snapshot)
     monkeypatch.setattr(nights, "ask", lambda *_: said)
     refused(store, night, entry, registered, "the model is incomplete")
-    whole = Said(uri="m", predictions=evaluated(entry.shipped.predictions), error="", seconds=0)
+    whole = Said(uri="m", predictions=read_predictions(entry.shipped.predictions), error="", seconds=0)
     monkeypatch.setattr(nights, "ask", lambda *_: [whole, said[1]])
     refused(store, night, entry, registered, r"model\.json: SHA-256")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tasks.documents import digest
 from tasks.errors import IntegrityError
 from tasks.registry import nights, task
-from tasks.registry.bundle import recipe_digest
 from tasks.registry.judgement import judge
 from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
@@ -76,7 +76,8 @@ def test_trials_and_licences_are_asked_of_the_state_folders_ledger(store: Store,
         family = task._family(*tonight)
         assert [trial["candidate"] for trial in ledger.nights(family)[0]["trials"]] == ["net", "zero", "mean"]
     champion = champion_of(world)
-    assert recipe_digest(next(iter(fits_of(world, {"champion": 0.0}).gated.values()))) == champion.recipe_sha256
+    gated = fits_of(world, {"champion": 0.0}).gated["champion"]
+    assert digest(gated.recipe) == champion.recipe_sha256
     assert task.licence_due.fn(champion, *tonight)
     assert not task.licence_due.fn(None, *tonight)
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from tasks.contracts import EngineResult, Snapshot
+from tasks.documents import digest
 from tasks.errors import StorageError
 from tasks.evaluation import Leaderboard
 from tasks.problem import Problem
 from tasks.registry import trials
-from tasks.registry.bundle import recipe_digest
 from tasks.registry.families import Family, term_of
 from tasks.registry.ledger import Ledger
 from tasks.storage import write_parquet
@@ -127,7 +127,7 @@ def test_every_candidate_is_noted_with_recipe_and_losses(tmp_path: Path) -> None
         ("mean", "baseline", 0.4),
         ("unknown", "", 0.5),
     ]
-    assert noted[0].recipe == recipe_digest(made[0])
+    assert noted[0].recipe == digest(made[0].recipe)
     assert noted[0].fold_loss == 0.3
     assert math.isnan(noted[1].fold_loss)
     assert noted[2].recipe == ""
