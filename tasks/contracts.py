@@ -69,11 +69,21 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spell:
+    """A symbol's stay in a universe: ISO dates, both included. An empty ``last``: still a member."""
+
+    symbol: str
+    first: str
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureSpec:
     """What fixes the values of every feature column besides the bars; it travels inside the model.
 
     ``cross_section`` says how a panel's columns are put on one scale within each date, from that date alone;
-    ``universe`` names the symbols that a model of a panel was trained on, of which it must be given most.
+    ``universe`` names the symbols that a model of a panel was trained on, of which it must be given most. ``spells``
+    say who is compared on which date, as known at the last bar: others stand in no rank and get none. Empty: all are.
     """
 
     columns: tuple[str, ...]
@@ -81,6 +91,7 @@ class FeatureSpec:
     bar: str = "1d"
     cross_section: CrossSection = "none"
     universe: tuple[str, ...] = ()
+    spells: tuple[Spell, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.tick > 0:
@@ -203,7 +214,8 @@ class Candidate:
 
     ``held_out_smearing`` is Duan's factor (volatility only) from residuals on rows that an earlier fit of the recipe
     had not seen; None where the candidate's own predictions on validation and blending rows serve. ``rows`` says which
-    fit of ``Rows.fits`` a refit is; it is empty for what a search returns. ``shuffle`` is the job's.
+    fit of ``Rows.fits`` a refit is; it is empty for what a search returns. ``shuffle`` is the job's, ``job_seconds``
+    what all of it took: fit, export, check of the export, predictions (0.0 for what a search returns).
     """
 
     name: str
@@ -216,13 +228,19 @@ class Candidate:
     reproducible: bool = True
     rows: str = ""
     shuffle: int = 0
+    job_seconds: float = 0.0
     held_out_smearing: float | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineResult:
-    """What an engine's process leaves behind: candidates, or the error that stopped it."""
+    """What an engine's process leaves behind: candidates, or the error that stopped it.
+
+    ``whole`` says that the same request would get the same answer again: every job was fitted, or its recipe refused.
+    It is False where a job went without for lack of time, or for something that may go well another time. A search is
+    whole wherever its budget ended it.
+    """
 
     engine: str
     candidates: tuple[Candidate, ...] = ()
@@ -230,6 +248,7 @@ class EngineResult:
     start_seconds: float = 0.0
     error: str = ""
     reproducible: bool = True
+    whole: bool = True
     notes: tuple[str, ...] = ()
     importance: tuple[tuple[str, float], ...] = ()
 

@@ -1,5 +1,8 @@
 """A panel's columns on one scale within each date, from that date alone: ranks or z-scores across symbols.
 
+Where it is known who belonged when, members alone are compared: a name that joins later, because it did well, must not
+stand in the ranks of the dates before.
+
 Two names' trends can be compared on one date; one name's trend of 2009 and another's of 2017 cannot. Columns that the
 catalogue makes from the date alone are the same for all names and stay as they are.
 
@@ -17,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..contracts import CrossSection
+from ..contracts import CrossSection, FeatureSpec
+from ..membership import BoolArray, belongs
 from .catalogue import feature
 from .dates import bar_dates
 from .series import Array
@@ -46,23 +50,39 @@ def section_keys(frame: pd.DataFrame, bar: str) -> IntArray:
     return frame["time"].to_numpy(dtype="datetime64[ns]").view(np.int64)
 
 
-def standardise(values: Array, columns: Sequence[str], keys: IntArray, how: CrossSection, workers: int = 1) -> None:
-    """Replace the columns, in place, by their ranks or z-scores among the rows of the same key.
+def members(frame: pd.DataFrame, spec: FeatureSpec) -> BoolArray | None:
+    """Which rows of canonical bars are compared, bool (rows,): those in a spell of the spec's. None: all are."""
+    if not spec.spells:
+        return None
+    return belongs(frame["symbol"].to_numpy(object), bar_dates(frame, spec.bar), spec.spells)
 
-    values: float64 (rows, columns), best column-major; keys: int64 (rows,). ``rank``: ties averaged, from -0.5 (lowest)
+
+def standardise(
+    values: Array,
+    columns: Sequence[str],
+    keys: IntArray,
+    how: CrossSection,
+    workers: int = 1,
+    *,
+    member: BoolArray | None = None,
+) -> None:
+    """Replace the columns, in place, by their ranks or z-scores among the members' rows of the same key.
+
+    values: float64 (rows, columns), best column-major; keys: int64 (rows,); member: bool (rows,), all where None: the
+    other rows count for nothing and become NaN, whatever is in them. ``rank``: ties averaged, from -0.5 (lowest)
     to 0.5 (highest). ``zscore``: less the mean, over the population standard deviation, clipped at ±5; 0 where all are
-    equal. NaN stays NaN and counts for nothing; a column with fewer than 20 values on a date becomes NaN there.
-    ``none`` changes nothing.
+    equal. NaN stays NaN and counts for nothing; a column with fewer than 20 values on a date becomes NaN there. Columns
+    of the date alone are left as they are; ``none`` changes nothing.
     """
     if how == "none" or not len(values):
         return
     scale = ranks if how == "rank" else zscores
     places = [place for place, name in enumerate(columns) if not feature(name).of_date]
-    few, blocks = _blocks(keys)
+    apart, blocks = _blocks(keys, np.arange(len(keys)) if member is None else np.flatnonzero(member))
 
     def column(place: int) -> None:
         target = values[:, place]
-        target[few] = np.nan
+        target[apart] = np.nan
         for block in blocks:
             block.replace(target, scale)
 
@@ -135,21 +155,23 @@ class _Block:
         column[self.rows] = scaled.ravel()[self.cells]
 
 
-def _blocks(keys: IntArray) -> tuple[npt.NDArray[np.intp], list[_Block]]:
-    """Rows of dates with too few names, and the other dates in blocks.
+def _blocks(keys: IntArray, inside: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], list[_Block]]:
+    """Rows that are not compared (not inside, or on dates with too few names that are), and the other dates in blocks.
 
     Dates with about as many names lie together, so that the grids have few empty cells however ragged the panel is.
     """
-    date, counts = np.unique(keys, return_inverse=True, return_counts=True)[1:]
-    few = np.flatnonzero(counts[date] < LEAST_NAMES)
+    date, counts = np.unique(keys[inside], return_inverse=True, return_counts=True)[1:]
+    few = int(counts[counts < LEAST_NAMES].sum())
     by_size = np.argsort(counts, kind="stable")
     place = np.empty_like(by_size)
     place[by_size] = np.arange(len(counts))
-    order = np.argsort(place[date], kind="stable")[len(few) :]
+    order = inside[np.argsort(place[date], kind="stable")[few:]]
     sizes = counts[by_size][counts[by_size] >= LEAST_NAMES]
     starts = np.cumsum(sizes) - sizes
     edges = np.flatnonzero(np.diff(starts // BLOCK, prepend=-1, append=-1))
-    return few, [_block(order, starts[first:last], sizes[first:last]) for first, last in pairwise(edges)]
+    apart = np.ones(len(keys), dtype=bool)
+    apart[order] = False
+    return np.flatnonzero(apart), [_block(order, starts[a:b], sizes[a:b]) for a, b in pairwise(edges)]
 
 
 def _block(order: npt.NDArray[np.intp], starts: IntArray, sizes: IntArray) -> _Block:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..contracts import FeatureSpec
 from .catalogue import feature, lookback
-from .cross_section import section_keys, standardise
+from .cross_section import members, section_keys, standardise
 from .dates import bar_dates
 from .series import BASE, Array, Series
 
@@ -50,11 +50,13 @@ def panel(frame: pd.DataFrame, spec: FeatureSpec) -> Array:
     """The spec's columns for canonical bars of many symbols: float64 (rows, columns), aligned with the rows.
 
     ``frame`` has symbol, time, session, open, high, low, close, volume and is sorted by (symbol, time); one symbol's
-    rows are consecutive. The result is column-major, so that a column is contiguous. One thread, one process;
-    ``parallel.panel`` gives the same from several.
+    rows are consecutive. Where the spec has spells, rows outside them are NaN in every column that compares. The result
+    is column-major, so that a column is contiguous. One thread, one process; ``parallel.panel`` gives the same from
+    several.
     """
     out = stacked(arrays(frame, spec.bar), symbol_edges(frame["symbol"].to_numpy()), spec)
-    standardise(out, spec.columns, section_keys(frame, spec.bar), spec.cross_section)
+    keys = section_keys(frame, spec.bar)
+    standardise(out, spec.columns, keys, spec.cross_section, member=members(frame, spec))
     return out
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from ..contracts import FeatureSpec
 from . import matrix
-from .cross_section import section_keys, standardise
+from .cross_section import members, section_keys, standardise
 from .series import Array
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ def panel(frame: pd.DataFrame, spec: FeatureSpec, workers: int) -> Array:
         for worker in crew:
             running.callback(worker.stop)
         _work(block, out, crew)
-    standardise(out, spec.columns, section_keys(frame, spec.bar), spec.cross_section, workers)
+    keys = section_keys(frame, spec.bar)
+    standardise(out, spec.columns, keys, spec.cross_section, workers, member=members(frame, spec))
     return out
 
 

@@ -12,17 +12,26 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import FeatureMatrix, FeatureSpec, Snapshot, resolved
+from tasks.contracts import FeatureMatrix, FeatureSpec, Snapshot, Spell, resolved
 from tasks.documents import from_json, to_json
-from tasks.errors import ConfigurationError
+from tasks.errors import ConfigurationError, DataError
 from tasks.features import catalogue, parallel
 from tasks.features.cross_section import LEAST_NAMES, section_keys
+from tasks.features.dates import bar_dates
 from tasks.features.series import Array
 from tasks.features.truncation import check_truncation
+from tasks.membership import is_member, known_by, read_membership
 from tasks.problem import Problem
 from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
 
-CODE = ("tasks/features", "tasks/contracts.py", "tasks/documents.py", "tasks/errors.py", "tasks/storage.py")
+CODE = (
+    "tasks/features",
+    "tasks/contracts.py",
+    "tasks/documents.py",
+    "tasks/errors.py",
+    "tasks/membership.py",
+    "tasks/storage.py",
+)
 KEYS = ("symbol", "time", "session")
 RESULT = "feature_matrix.json"
 MATRIX = "matrix.parquet"
@@ -65,7 +74,9 @@ def check_features(problem: Problem, snapshot: Snapshot, features: FeatureMatrix
 def specification(problem: Problem, snapshot: Snapshot) -> FeatureSpec:
     """The columns that have a meaning for the snapshot's source and the problem's bounds, and how they are scaled.
 
-    Raises ConfigurationError where a cross-section is asked of fewer than 20 symbols.
+    With a membership file the spec has its spells for the snapshot's symbols: who is compared is part of the stage's
+    key, of the truncation test and of the model. Raises ConfigurationError where a cross-section is asked of fewer than
+    20 symbols, and what ``read_membership`` raises.
     """
     columns = catalogue.select(snapshot.has_volume, snapshot.true_opens, problem.max_lookback)
     spec = FeatureSpec(columns=columns, tick=problem.tick, bar=problem.bar)
@@ -76,7 +87,8 @@ def specification(problem: Problem, snapshot: Snapshot) -> FeatureSpec:
             f"cross_section '{problem.cross_section}' compares at least {LEAST_NAMES} symbols on each date, the bars "
             f"have {len(snapshot.symbols)}: give more symbols, or set cross_section to 'none'"
         )
-    return dataclasses.replace(spec, cross_section=problem.cross_section, universe=snapshot.symbols)
+    spells = _spells(problem, snapshot) if problem.membership else ()
+    return dataclasses.replace(spec, cross_section=problem.cross_section, universe=snapshot.symbols, spells=spells)
 
 
 def load(folder: Path) -> FeatureMatrix:
@@ -85,8 +97,23 @@ def load(folder: Path) -> FeatureMatrix:
     return found
 
 
+def _spells(problem: Problem, snapshot: Snapshot) -> tuple[Spell, ...]:
+    """The spells of the snapshot's symbols, in whatever file they stand."""
+    known = set(snapshot.symbols)
+    spells = tuple(spell for spell in read_membership(Path(problem.membership)) if spell.symbol in known)
+    symbols = {spell.symbol for spell in spells}
+    if len(symbols) < LEAST_NAMES:
+        raise ConfigurationError(
+            f"{problem.membership}: has spells of {len(symbols)} of the bars' {len(known)} symbols; cross_section "
+            f"'{problem.cross_section}' compares at least {LEAST_NAMES} members on a date: are symbols written alike?"
+        )
+    return spells
+
+
 def _write(folder: Path, problem: Problem, snapshot: Snapshot, spec: FeatureSpec) -> None:
     bars = read_parquet(snapshot.bars)
+    if spec.spells:
+        spec = _as_known(bars, spec, problem.membership)
     values = parallel.panel(bars, spec, workers=os.cpu_count() or 1)
     frame = pd.DataFrame(values, columns=list(spec.columns), copy=False)
     for place, name in enumerate(KEYS):
@@ -102,6 +129,23 @@ def _write(folder: Path, problem: Problem, snapshot: Snapshot, spec: FeatureSpec
     log.info("features: %d rows, %d columns", len(frame), len(spec.columns))
 
 
+def _as_known(bars: pd.DataFrame, spec: FeatureSpec, origin: str) -> FeatureSpec:
+    """The spec with its spells as known at the last bar, and with who is a member then as its universe.
+
+    Raises DataError where fewer than 20 are: a file that ends before the bars do would leave nobody to predict.
+    """
+    days = bar_dates(bars, spec.bar)
+    is_member(bars["symbol"].to_numpy(object), days, spec.spells)
+    spells = known_by(days.max(), spec.universe, spec.spells)
+    universe = tuple(sorted(spell.symbol for spell in spells if not spell.last))
+    if len(universe) < LEAST_NAMES:
+        raise DataError(
+            f"{origin}: {len(universe)} symbols of the bars still are members after {days.max()}, the last day of "
+            f"bars; at least {LEAST_NAMES} are compared: bring the file up to date (an empty 'to': still a member)"
+        )
+    return dataclasses.replace(spec, spells=spells, universe=universe)
+
+
 def _still_there(bars: pd.DataFrame, values: Array, spec: FeatureSpec) -> tuple[str, ...]:
     """Of a panel's universe, the symbols that have every feature on one of the last dates.
 
@@ -112,4 +156,4 @@ def _still_there(bars: pd.DataFrame, values: Array, spec: FeatureSpec) -> tuple[
     keys = section_keys(bars, spec.bar)
     late = np.flatnonzero(keys >= np.unique(keys)[-LAST_DATES:][0])
     there = bars["symbol"].to_numpy()[late[np.isfinite(values[late]).all(axis=1)]]
-    return tuple(sorted(set(there)))
+    return tuple(sorted(set(there) & set(spec.universe)))

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..contracts import FeatureSpec
 from .catalogue import feature, lookback
-from .cross_section import section_keys, standardise
+from .cross_section import members, section_keys, standardise
 from .matrix import arrays, stacked, symbol_edges
 from .series import Array
 
@@ -120,8 +120,8 @@ def _again(bars: pd.DataFrame, spec: FeatureSpec, parts: list[Rows]) -> tuple[Ar
         last = np.concatenate([np.arange(stop - min(ROWS, stop - start), stop) for start, stop in pairwise(edges)])
     else:
         last = np.flatnonzero(keys >= np.unique(keys)[-ROWS:][0])
-    values = np.asfortranarray(values[last])
-    standardise(values, spec.columns, keys[last], spec.cross_section)
+    values, member = np.asfortranarray(values[last]), members(known, spec)
+    standardise(values, spec.columns, keys[last], spec.cross_section, member=None if member is None else member[last])
     return values, rows[last]
 
 

@@ -17,7 +17,7 @@ from tasks.storage import PROJECT, sha256_file
 
 ROOT = PROJECT / "tasks"
 PACKAGES = ("features", "registry/serving")
-MODULES = ("__init__.py", "errors.py", "documents.py", "contracts.py", "registry/__init__.py")
+MODULES = ("__init__.py", "errors.py", "documents.py", "contracts.py", "membership.py", "registry/__init__.py")
 
 MODEL_SCRIPT = '''"""MLflow loads this model from code: no pickle is involved."""
 

@@ -64,16 +64,17 @@ def with_section(
 
 
 def whole_sections(
-    dates: npt.NDArray[np.datetime64], there: npt.NDArray[np.bool_], universe: int
+    dates: npt.NDArray[np.datetime64], there: npt.NDArray[np.bool_], universe: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
     """Which rows (n,) lie on dates that a model of the whole universe would predict, and a sentence about the others.
 
-    dates: (n,); there: rows of the universe's names that have every feature; universe: how many names it has. A model
-    waits for 90 % of them: from the first date that has so many, dates with fewer (a vendor's bad day, say) are left
-    out, so that what is scored is what will be served. Before it the universe was still growing: nothing is left out.
+    dates: (n,); there: rows of the universe's names that have every feature; universe: int64 (n,), how many names it
+    has on the row's date (where membership is known, of today's members those that were members then). A model waits
+    for 90 % of them: from the first date that has so many, dates with fewer (a vendor's bad day, say) are left out, so
+    that what is scored is what will be served. Before it the universe was still growing: nothing is left out.
     """
-    _, date = np.unique(dates, return_inverse=True)
-    enough = np.bincount(date, weights=there) >= LEAST_SHARE * universe
+    first, date = np.unique(dates, return_index=True, return_inverse=True)[1:]
+    enough = (np.bincount(date, weights=there) >= LEAST_SHARE * universe[first]) & (universe[first] > 0)
     served = np.ones(len(enough), dtype=bool)
     if enough.any():
         served[int(np.argmax(enough)) :] = enough[int(np.argmax(enough)) :]
@@ -83,7 +84,7 @@ def whole_sections(
         return kept, ()
     return kept, (
         f"{int(lost.sum()):,} rows on {int((~served).sum()):,} dates with less than {LEAST_SHARE:.0%} of the "
-        f"{universe} names are left out: a model of the whole cross-section would not predict there",
+        f"{int(universe.max())} names are left out: a model of the whole cross-section would not predict there",
     )
 
 

@@ -16,11 +16,11 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import FeatureMatrix, Rows, Snapshot, resolved
+from tasks.contracts import FeatureMatrix, Rows, Snapshot, Spell, resolved
 from tasks.documents import from_json, to_json
 from tasks.errors import DataError
-from tasks.labels.membership import Spell, is_member, read_membership
 from tasks.labels.targets import Labels, make_labels
+from tasks.membership import belongs, is_member, present, read_membership
 from tasks.problem import Problem
 from tasks.splits.lost import lost_rows, whole_sections, with_section
 from tasks.splits.sessions import calendar_sessions
@@ -34,6 +34,7 @@ CODE = (
     "tasks/contracts.py",
     "tasks/documents.py",
     "tasks/errors.py",
+    "tasks/membership.py",
     "tasks/problem.py",
     "tasks/storage.py",
 )
@@ -57,10 +58,10 @@ def build_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix, st
     """As ``make_rows``, with the store given.
 
     A row is usable if every feature column is finite, and labelled if its symbol belonged to the universe on its date.
-    Beyond the lookback every row should be usable (where features compare names within a date, every row of a date with
-    enough names): those that are not are counted in a warning. Raises what ``read_membership``, ``make_labels`` and
-    ``assign_windows`` raise, and DataError if the feature matrix is not aligned with the bars, or more than 1 % of the
-    rows beyond the lookback are not usable.
+    Beyond the lookback every row of a member should be usable (where features compare names within a date, on every
+    date with enough members): those that are not are counted in a warning. Raises what ``read_membership``,
+    ``make_labels`` and ``assign_windows`` raise, and DataError if the feature matrix is not aligned with the bars, or
+    more than 1 % of the rows beyond the lookback are not usable.
     """
     spells = read_membership(Path(problem.membership)) if problem.membership else ()
     key = store.key("rows", _inputs(problem, snapshot, features, spells), CODE)
@@ -86,7 +87,8 @@ def _inputs(
         "features": features.ref.sha256,
         "columns": list(features.spec.columns),
         "cross_section": features.spec.cross_section,
-        "membership": sorted([spell.symbol, str(spell.first), str(spell.last)] for spell in spells),
+        "membership": to_json(spells),
+        "compared": to_json(features.spec.spells),
     }
 
 
@@ -94,9 +96,9 @@ def _compute(
     problem: Problem, snapshot: Snapshot, features: FeatureMatrix, spells: tuple[Spell, ...], staging: Path
 ) -> None:
     bars = read_parquet(snapshot.bars, BARS)
-    usable, warnings = _usable(bars, features)
     names = bars["symbol"].to_numpy(object)
-    member = is_member(names, pd.DatetimeIndex(bars["session"]), spells) if spells else None
+    member = is_member(names, _days(bars, snapshot.bar), spells) if spells else None
+    usable, warnings = _usable(bars, features)
     labels = make_labels(bars, problem.objective, problem.variance, problem.tick, snapshot.true_opens, member=member)
     sessions = calendar_sessions(problem.calendar, bars["session"].max())
     plan = assign_windows(
@@ -147,16 +149,27 @@ def _frame(bars: pd.DataFrame, labels: Labels, plan: WindowPlan) -> pd.DataFrame
     )
 
 
+def _days(bars: pd.DataFrame, bar: str) -> npt.NDArray[np.datetime64]:
+    """The date of each bar (datetime64[D]) as the features date it: of shorter bars the UTC date of the close."""
+    date = bars["session"] if bar == "1d" else bars["time"].dt.tz_localize(None) - pd.Timedelta(1, "ns")
+    return date.to_numpy().astype("datetime64[D]")
+
+
 def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
-    """Which rows have every feature, and what to tell of those beyond the lookback that have not."""
+    """Which rows have every feature, and what to tell of those beyond the lookback that should and have not.
+
+    Where members alone are compared, nothing is expected of the others.
+    """
     matrix = read_parquet(features.ref, ["symbol", "time", *features.spec.columns])
     _check_aligned(bars, matrix)
     beyond = matrix.groupby("symbol", sort=False).cumcount().to_numpy() >= features.lookback - 1
     told: tuple[str, ...] = ()
-    date = bars["session" if features.spec.bar == "1d" else "time"]
+    date, days = bars["session" if features.spec.bar == "1d" else "time"], _days(bars, features.spec.bar)
+    compared = belongs(bars["symbol"].to_numpy(object), days, features.spec.spells)
+    beyond &= compared
     if features.spec.cross_section != "none":
         beyond, told = with_section(date.to_numpy("datetime64[ns]"), beyond)
-    usable, columns = np.ones(len(matrix), dtype=bool), {}
+    usable, columns = compared.copy(), {}
     for column in features.spec.columns:
         finite = np.isfinite(matrix[column].to_numpy(float))
         usable &= finite
@@ -165,7 +178,8 @@ def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> tuple[npt.NDArray[np
     if not features.spec.universe:
         return usable, told
     there = usable & matrix["symbol"].isin(features.spec.universe).to_numpy(bool)
-    kept, thin = whole_sections(date.to_numpy("datetime64[ns]"), there, len(features.spec.universe))
+    expected = present(features.spec.universe, days, features.spec.spells)
+    kept, thin = whole_sections(date.to_numpy("datetime64[ns]"), there, expected)
     return usable & kept, (*told, *thin)
 
 

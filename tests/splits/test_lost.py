@@ -13,10 +13,10 @@ def test_a_date_that_lacks_a_tenth_of_the_universe_is_left_out_once_the_universe
     there[0, 5:] = False  # the universe is still growing
     there[3, 8:] = False  # a bad day
     there[4, 9:] = False  # just enough
-    kept, told = whole_sections(days, there.ravel(), 10)
+    kept, told = whole_sections(days, there.ravel(), np.full(60, 10))
     assert kept.reshape(6, 10).all(axis=1).tolist() == [True, True, True, False, True, True]
     assert told == (
         "8 rows on 1 dates with less than 90% of the 10 names are left out: a model of the whole cross-section would "
         "not predict there",
     )
-    assert whole_sections(days, np.ones(60, dtype=bool), 10)[1] == ()
+    assert whole_sections(days, np.ones(60, dtype=bool), np.full(60, 10))[1] == ()
