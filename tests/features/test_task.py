@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tasks.contracts import FeatureMatrix, Snapshot
-from tasks.errors import ConfigurationError, IntegrityError
+from tasks.errors import ConfigurationError, DataError, IntegrityError
 from tasks.features import catalogue, matrix
 from tasks.features.task import build_features, check_features, specification
 from tasks.problem import Problem
@@ -161,3 +161,67 @@ def test_the_live_matrix_is_cut_short_and_compared(wide: Snapshot, how: str) -> 
     leaky = write_parquet(Path(built.ref.path).with_name("leaky.parquet"), frame)
     (finding,) = check_features.fn(problem, wide, dataclasses.replace(built, ref=leaky))
     assert finding.startswith("feature 'har_1' of S")
+
+
+def members(folder: Path, late: str = "S20", first: str = "2001-02-20", until: str = "") -> Path:
+    """A file in which 23 names belong throughout, one from a day on, and one until a day."""
+    lines = [f"S{n:02d},1990-01-01,{until if n == 7 else ''}" for n in range(24) if f"S{n:02d}" != late]
+    path = folder / f"members-{late}-{first}-{until}.csv"
+    path.write_text("\n".join(["symbol,from,to", *lines, f"{late},{first},", "ZZ,1990-01-01,", ""]))
+    return path
+
+
+def test_members_alone_are_compared_and_who_is_one_at_the_end_is_the_universe(wide: Snapshot, tmp_path: Path) -> None:
+    problem = PANEL.model_copy(update={"membership": str(members(tmp_path, until="2001-03-01"))})
+    built = _build(problem, wide)
+    assert set(wide.symbols) - set(built.spec.universe) == {"S03", "S04", "S07"}
+    assert {spell.symbol for spell in built.spec.spells} == set(wide.symbols)
+    bars, found = read_parquet(wide.bars), read_parquet(built.ref)
+    np.testing.assert_array_equal(found[list(built.spec.columns)].to_numpy(), matrix.panel(bars, built.spec))
+    outside = ((bars["symbol"] == "S20") & (bars["session"] < "2001-02-20")) | (
+        (bars["symbol"] == "S07") & (bars["session"] > "2001-03-01")
+    )
+    assert found.loc[outside, "har_1"].isna().all()
+    assert found.loc[~outside, "har_1"].notna().sum() > 1300
+    assert check_features.fn(problem, wide, built) == ()
+    everybody = _build(PANEL, wide)
+    assert check_features.fn(problem, wide, dataclasses.replace(built, ref=everybody.ref)) != ()
+
+
+def test_who_belonged_when_is_part_of_the_key_and_what_comes_later_of_no_value(wide: Snapshot, tmp_path: Path) -> None:
+    def build(file: Path) -> FeatureMatrix:
+        return _build(PANEL.model_copy(update={"membership": str(file)}), wide)
+
+    first = build(members(tmp_path))
+    moved = tmp_path / "elsewhere.csv"
+    lines = members(tmp_path).read_text().splitlines()
+    moved.write_text("\n".join([lines[0], *reversed(lines[1:])]))
+    assert build(moved) == first
+    assert build(members(tmp_path, first="2001-02-21")).ref.sha256 != first.ref.sha256
+    # It leaves after the last bar: nobody can have known that.
+    announced = build(members(tmp_path, until="2001-04-02"))
+    assert announced.ref.path != first.ref.path
+    assert (announced.ref.sha256, announced.spec) == (first.ref.sha256, first.spec)
+    assert _build(PANEL, wide).ref.sha256 != first.ref.sha256
+    assert _build(PANEL, wide).spec.spells == ()
+
+
+def test_where_nothing_is_compared_membership_changes_no_feature(wide: Snapshot, tmp_path: Path) -> None:
+    problem = PANEL.model_copy(update={"cross_section": "none"})
+    named = problem.model_copy(update={"membership": str(members(tmp_path))})
+    assert _build(named, wide) == _build(problem, wide)
+
+
+def test_a_membership_of_other_names_or_of_another_time_is_refused(wide: Snapshot, tmp_path: Path) -> None:
+    file = tmp_path / "members.csv"
+    problem = PANEL.model_copy(update={"membership": str(file)})
+    file.write_text("symbol,from,to\n" + "".join(f"X{n:02d},1990-01-01,\n" for n in range(30)))
+    with pytest.raises(ConfigurationError, match=r"members\.csv: has spells of 0 of the bars' 24 symbols; .*alike"):
+        specification(problem, wide)
+    ended = "".join(f"S{n:02d},1990-01-01,{'' if n < 19 else '2001-02-01'}\n" for n in range(24))
+    file.write_text("symbol,from,to\n" + ended)
+    with pytest.raises(DataError, match=r"members\.csv: 19 symbols .* after 2001-03-23.*bring the file up to date"):
+        _build(problem, wide)
+    file.unlink()
+    with pytest.raises(DataError, match=r"members\.csv: membership cannot be read"):
+        _build(problem, wide)
