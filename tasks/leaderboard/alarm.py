@@ -24,6 +24,7 @@ a year to two years and 1, 5 and 22 bars ahead, no bound of an honest skill pass
 label that is one bar early has an R² or a skill near 100 %.
 
 Baselines are looked at too: what leaks into the bars lifts them with all others, and skill over them shows nothing.
+Buy-and-hold is not: it forecasts nothing.
 """
 
 from __future__ import annotations

@@ -224,11 +224,14 @@ def inspect(
 
 
 def _bounds(problem: Problem, board: Leaderboard, target: Target) -> tuple[figures.Bound, ...]:
-    """The bounds of every ranked candidate's forecasts, and of what trading on them would have earned."""
+    """The bounds of every ranked candidate's forecasts, and of what trading on them would have earned.
+
+    Buy-and-hold, which the backtests put beside them, forecasts nothing: a market that rose steeply is no leak.
+    """
     names = [score.candidate for score in board.scores]
     baselines = [score.candidate for score in board.scores if score.engine == "baseline"]
     known = alarm.bounds(read_parquet(board.predictions), names, baselines, target) if board.predictions else ()
-    return (*known, *(_traded(each, problem) for each in board.backtests if each.equity is not None))
+    return (*known, *(_traded(each, problem) for each in board.backtests if each.equity and each.candidate in names))
 
 
 def _traded(backtest: Backtest, problem: Problem) -> figures.Bound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,16 @@ def test_each_kind_of_leak_is_named_and_its_canary_not_kept(
     found = Made(tmp_path, **plant).inspect()
     assert any(words in text for text in found)
     assert kept() == []
+
+
+def test_buy_and_hold_of_a_steep_market_is_no_leak(tmp_path: Path) -> None:
+    """The same equity is one under the name of a candidate, and none beside them."""
+    night = Made(tmp_path, sharpe=9.0)
+    assert any("Sharpe" in text for text in night.inspect())
+    (steep,) = night.board.backtests
+    held = dataclasses.replace(steep, candidate="buy and hold", rule="hold")
+    night.board = dataclasses.replace(night.board, backtests=(held,))
+    assert night.inspect() == ()
 
 
 def test_what_the_truncation_test_found_comes_first(tmp_path: Path) -> None:
