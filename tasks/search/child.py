@@ -6,7 +6,7 @@
 2. read the request and the verified data; blank the labels that the mode forbids;
 3. start the engine, search or refit;
 4. for every recipe, load what was exported, compare it with the engine's own predictions, predict all rows (a recipe
-   that fails leaves a note, and the others their results);
+   that fails leaves a note, and the others their results; the answer is whole if no other try could bring it back);
 5. write ``result.json`` (paths relative to the folder), or ``failure.json`` with the reason.
 """
 
@@ -27,7 +27,7 @@ import pandas as pd
 
 from tasks.contracts import Candidate, EngineName, EngineRequest, EngineResult, RefitJob
 from tasks.documents import from_json, to_json
-from tasks.errors import EngineError, NocturneError
+from tasks.errors import EngineError, ModelInputError, NocturneError
 from tasks.search import training
 from tasks.search.engine import Engine, Fitted, Progress, TrainingData, work_seconds
 from tasks.search.exported import microseconds_per_row, verified
@@ -39,15 +39,44 @@ RESULT = "result.json"
 FAILURE = "failure.json"
 SCRATCH = "scratch"
 SPAWNED = "NOCTURNE_SPAWNED"
+REFUSALS = (EngineError, ModelInputError)
+"""With the same input they come every time: an engine refuses a recipe, an export does not repeat its engine."""
+
 log = logging.getLogger("nocturne.search")
 
 
 class _Fit(NamedTuple):
-    """What an engine made of a recipe, and the rows that the job marked and its shuffle if it was one."""
+    """What an engine made of a recipe; the rows that the job marked, its shuffle and its seconds if it was one."""
 
     fitted: Fitted
     rows: str = ""
     shuffle: int = 0
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Missing:
+    """What is noted of recipes that left no candidate; not ``final`` once another try might bring one of them."""
+
+    notes: list[str] = dataclasses.field(default_factory=list)
+    final: bool = True
+
+    def late(self, job: RefitJob, seconds: float) -> None:
+        """A job that was not begun."""
+        late = EngineError(f"not fitted: the {seconds:.0f} s for fitting recipes again are used up")
+        self._note(late, job.name, job.rows, final=False)
+
+    def failed(self, error: Exception, name: str, rows: str) -> None:
+        """A recipe that failed; raises the error again where a second try of the process may mend it."""
+        if isinstance(error, NocturneError) and error.retryable:
+            raise error
+        self._note(_named(error), name, rows, final=isinstance(error, REFUSALS))
+
+    def _note(self, error: NocturneError, name: str, rows: str, *, final: bool) -> None:
+        self.final &= final
+        log.warning("%s %s: %s", name, rows, error)
+        reason = str(error).removeprefix(f"{name}: ")
+        self.notes.append(f"{name} ({rows}): {reason}" if rows else f"{name}: {reason}")
 
 
 Answer = Callable[[EngineRequest, Path, Progress], EngineResult]
@@ -83,48 +112,50 @@ def answer(engine: Engine, request: EngineRequest, out: Path, progress: Progress
     (out / SCRATCH).mkdir(parents=True, exist_ok=True)
     engine.start(request.budget, request.seed, out / SCRATCH)
     started = time.time()
-    fits, failed = _work(engine, request, data, out, progress)
+    fits, missing = _work(engine, request, data, out, progress)
     worked = time.time() - started
-    candidates, unverified = _candidates(fits, data, out)
-    refused = failed + unverified
+    candidates = _candidates(fits, data, out, missing)
     if not candidates:
-        raise EngineError("; ".join(refused) or "the engine found no model within its budget: give it more seconds")
+        nothing = "the engine found no model within its budget: give it more seconds"
+        raise EngineError("; ".join(missing.notes) or nothing)
     return EngineResult(
         engine=request.engine,
         candidates=tuple(candidates),
         work_seconds=worked,
         start_seconds=started - float(os.environ.get(SPAWNED, started)),
         reproducible=all(item.reproducible for item in candidates),
-        notes=(*getattr(engine, "notes", ()), *refused),
+        whole=missing.final,
+        notes=(*getattr(engine, "notes", ()), *missing.notes),
     )
 
 
 def _work(
     engine: Engine, request: EngineRequest, data: TrainingData, out: Path, progress: Progress
-) -> tuple[list[_Fit], list[str]]:
+) -> tuple[list[_Fit], _Missing]:
     """What a search found, or the fits of the jobs that succeeded and why the others did not."""
+    missing = _Missing()
     if request.mode == "search":
-        return [_Fit(fitted) for fitted in engine.search(training.for_search(data), out, progress)], []
+        return [_Fit(fitted) for fitted in engine.search(training.for_search(data), out, progress)], missing
     deadline = time.monotonic() + work_seconds(request)
-    fits, refused = [], []
+    fits = []
     for done, job in enumerate(request.jobs):
         progress(done, len(request.jobs), None, f"{job.name}: {words(job, request.rows.fits)}")
         # The first recipe is the best that there is: the others are what can be done without.
         if time.monotonic() > deadline and job.name != request.jobs[0].name:
-            late = EngineError(f"not fitted: the {work_seconds(request):.0f} s for fitting recipes again are used up")
-            refused.append(_refusal(late, job.name, job.rows))
+            missing.late(job, work_seconds(request))
             continue
         try:
             fits.append(_refit(engine, job, data, out / f"job-{done}"))
         except Exception as error:  # noqa: BLE001 - an engine's boundary: what its libraries raise costs this job alone
-            refused.append(_refusal(_named(error), job.name, job.rows))
-    return fits, refused
+            missing.failed(error, job.name, job.rows)
+    return fits, missing
 
 
 def _refit(engine: Engine, job: RefitJob, data: TrainingData, folder: Path) -> _Fit:
     folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
     fitted = engine.refit(training.for_job(data, job), job, folder)
-    return _Fit(dataclasses.replace(fitted, name=job.name), job.rows, job.shuffle)
+    return _Fit(dataclasses.replace(fitted, name=job.name), job.rows, job.shuffle, time.monotonic() - begun)
 
 
 def _named(error: Exception) -> NocturneError:
@@ -135,29 +166,21 @@ def _named(error: Exception) -> NocturneError:
     return EngineError(f"{type(error).__name__}: {reason}")
 
 
-def _candidates(fits: list[_Fit], data: TrainingData, out: Path) -> tuple[list[Candidate], list[str]]:
-    candidates, refused = [], []
+def _candidates(fits: list[_Fit], data: TrainingData, out: Path, missing: _Missing) -> list[Candidate]:
+    candidates = []
     for index, fit in enumerate(fits):
         try:
             candidates.append(_candidate(fit, data, out, f"predictions-{index}.parquet"))
         except NocturneError as error:
-            refused.append(_refusal(error, fit.fitted.name, fit.rows))
-    return candidates, refused
-
-
-def _refusal(error: NocturneError, name: str, rows: str) -> str:
-    """What is noted of a recipe that failed; raises the error again where a second try of the process may mend it."""
-    if error.retryable:
-        raise error
-    log.warning("%s %s: %s", name, rows, error)
-    reason = str(error).removeprefix(f"{name}: ")
-    return f"{name} ({rows}): {reason}" if rows else f"{name}: {reason}"
+            missing.failed(error, fit.fitted.name, fit.rows)
+    return candidates
 
 
 def _candidate(fit: _Fit, data: TrainingData, out: Path, name: str) -> Candidate:
-    item = fit.fitted
+    item, begun = fit.fitted, time.monotonic()
     scorer, predictions = verified(item, data)
     written = write_parquet(out / name, pd.DataFrame({"prediction": predictions}))
+    microseconds = microseconds_per_row(scorer, data)
     return Candidate(
         name=item.name,
         engine=cast(EngineName, item.engine),
@@ -165,12 +188,13 @@ def _candidate(fit: _Fit, data: TrainingData, out: Path, name: str) -> Candidate
         model=item.model.relative_to(out).as_posix(),
         predictions=dataclasses.replace(written, path=name),
         train_seconds=item.train_seconds,
-        predict_us_per_row=microseconds_per_row(scorer, data),
+        predict_us_per_row=microseconds,
         reproducible=item.reproducible,
         held_out_smearing=item.held_out_smearing,
         notes=item.notes,
         rows=fit.rows,
         shuffle=fit.shuffle,
+        job_seconds=fit.seconds + time.monotonic() - begun if fit.rows else 0.0,
     )
 
 

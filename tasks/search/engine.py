@@ -128,6 +128,8 @@ class Engine(Protocol):
         """Fit a recipe again on the rows that ``job.rows`` marks, with trees and epochs as the recipe fixed them.
 
         Whatever it raises costs this job alone, unless it says that a second try of the whole process may succeed.
+        Raises EngineError only where it refuses the recipe on these rows, as it would again: that answer is kept.
+        After anything else the job counts as open, and is asked for again another night.
         """
 
     def close(self) -> None:

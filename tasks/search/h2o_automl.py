@@ -101,7 +101,7 @@ class H2OEngine:
         sample = self._sample(data, job)
         try:
             return self._fit(job.name, job.recipe, sample, out, reproducible=True)
-        except (H2OResponseError, OSError) as error:
+        except H2OResponseError as error:
             raise EngineError(_reason(error)) from error
         finally:
             free_models()

@@ -1,7 +1,8 @@
 """The Prefect tasks of the search stage: one engine, one process, one verified result, computed once.
 
 An engine that fails gives a result with its error, so that the others' results stay; nothing of it is stored. A
-process that died under its engine (killed, out of memory) is tried once more, because that can help.
+process that died under its engine (killed, out of memory) is tried once more, because that can help. An answer that is
+not whole (jobs for which there was no time, or that broke) serves the night that asked and no other.
 """
 
 from __future__ import annotations
@@ -76,16 +77,16 @@ def explain(problem: Problem, features: FeatureMatrix, rows: Rows, engine: str, 
 
 
 def answered(request: EngineRequest) -> EngineResult:
-    """The stored answer to a request (which took no time now), or a new one; only one without an error is stored.
+    """The stored answer to a request if it is whole (it took no time now), or a new one.
 
     Raises EngineKilledError while a retry is left that could help.
     """
     store, stage = StageStore(), f"{request.mode}-{request.engine}"
-    key = store.key(stage, _inputs(request), CODE)
-    if (folder := store.get(stage, key)) is not None:
+    key, kept = _kept(store, stage, request)
+    if kept is not None:
         log.info("%s: reused", stage)
         # What it took then is not what it takes now.
-        return replace(read_result(folder), work_seconds=0.0, start_seconds=0.0)
+        return replace(kept, work_seconds=0.0, start_seconds=0.0)
     try:
         with store.put(stage, key) as staging, _log_kept(stage, staging / LOG):
             run(request, staging, _progress_artifact(request))
@@ -94,7 +95,25 @@ def answered(request: EngineRequest) -> EngineResult:
             raise
         log.warning("%s: %s", stage, error)
         return EngineResult(engine=request.engine, error=str(error), reproducible=False)
-    return read_result(store.folder(stage, key))
+    result = read_result(store.folder(stage, key))
+    if not result.whole:
+        log.warning("%s: not every job was answered, so another night asks again", stage)
+    return result
+
+
+def _kept(store: StageStore, stage: str, request: EngineRequest) -> tuple[str, EngineResult | None]:
+    """The whole answer that is stored, and its key; without one, None and the key for the next.
+
+    Answers that are not whole keep their places, because other nights refer to their files: the next gets another.
+    """
+    answer = 0
+    while True:
+        key = store.key(stage, {**_inputs(request), "answer": answer}, CODE)
+        folder = store.get(stage, key)
+        found = read_result(folder) if folder is not None else None
+        if found is None or found.whole:
+            return key, found
+        answer += 1
 
 
 @contextmanager

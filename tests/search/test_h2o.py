@@ -85,6 +85,7 @@ def test_the_recipes_alone_give_the_same_predictions_whatever_is_fitted_beside_t
     )
     again = execute(ask("h2o", "refit", jobs=jobs), tmp_path)
     assert not again.error
+    assert again.whole  # what H2O refuses it would refuse again
     (note,) = again.notes
     assert note.startswith("broken (fit_gate): ")
     assert "max_depth must be >= 0" in note

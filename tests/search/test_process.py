@@ -35,6 +35,7 @@ def test_a_candidate_that_repeats_its_engine_is_kept_and_a_liar_refused(
 ) -> None:
     result = execute(ask("toy"), tmp_path)
     assert [(item.name, item.rows) for item in result.candidates] == [("first", "")]
+    assert result.whole
     assert "a note" in result.notes
     assert any("liar" in note and "0.001" in note and "refused" in note for note in result.notes)
     predictions = read_parquet(result.candidates[0].predictions)["prediction"]
@@ -72,16 +73,17 @@ def test_a_canary_is_fitted_on_permuted_labels_and_says_so(toy: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("flaw", "words"),
+    ("flaw", "words", "whole"),
     [
-        ("fails", "did not converge"),
-        ("lies", "differs from the engine's own"),
-        ("bug", "ZeroDivisionError: a bug"),
+        ("fails", "did not converge", True),
+        ("lies", "differs from the engine's own", True),
+        ("bug", "ZeroDivisionError: a bug", False),
     ],
 )
 def test_a_job_that_fails_is_noted_and_the_others_stay(
-    toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path, flaw: str, words: str
+    toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path, flaw: str, words: str, whole: bool
 ) -> None:
+    """What refuses a recipe would refuse it again: the answer is whole. What broke may go well another time."""
     jobs = (
         RefitJob(name="broken", recipe={"flaw": flaw}, rows="fit_gate"),
         RefitJob(name="sound", recipe={}, rows="fit_gate"),
@@ -90,6 +92,7 @@ def test_a_job_that_fails_is_noted_and_the_others_stay(
     result = execute(ask("toy", "refit", jobs=jobs), tmp_path)
     assert not result.error
     assert [(item.name, item.rows) for item in result.candidates] == [("sound", "fit_gate"), ("sound", "fit_all")]
+    assert result.whole is whole
     (note,) = (note for note in result.notes if "broken" in note)
     assert note.startswith("broken (fit_gate): ")
     assert words in note
@@ -119,6 +122,7 @@ def test_time_that_runs_out_leaves_the_first_recipe_its_folds(
     monkeypatch.setattr(child, "work_seconds", lambda request: -1.0)
     result = child.answer(Toy(), ask("toy", "refit", jobs=jobs), tmp_path, lambda *_: None)
     assert [(item.name, item.rows) for item in result.candidates] == [("best", "fit_fold_1"), ("best", "fit_fold_2")]
+    assert not result.whole
     assert [note for note in result.notes if "used up" in note] == [
         f"next (fit_fold_{k}): not fitted: the -1 s for fitting recipes again are used up" for k in (1, 2)
     ]

@@ -11,10 +11,13 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.context import TaskRunContext
 
+from tasks.contracts import EngineRequest, RefitJob
+from tasks.documents import to_json
 from tasks.errors import EngineKilledError
-from tasks.search import process, task
-from tasks.storage import home, read_parquet
+from tasks.search import child, process, task
+from tasks.storage import home, read_parquet, write_json
 from tests.search.conftest import BARS, Ask
+from tests.search.toy_engine import Toy
 
 
 @pytest.fixture
@@ -52,6 +55,53 @@ def test_a_failure_is_not_kept(toy: pytest.MonkeyPatch, ask: Ask) -> None:
     assert "the optimiser gave up" in task.answered(ask("toy")).error
     toy.delenv("NOCTURNE_TOY")
     assert not task.answered(ask("toy")).error
+
+
+def refits(ask: Ask, flaw: str) -> EngineRequest:
+    jobs = (
+        RefitJob(name="sound", recipe={}, rows="fit_all"),
+        RefitJob(name="other", recipe={"flaw": flaw}, rows="fit_all"),
+    )
+    return ask("toy", "refit", jobs=jobs)
+
+
+def test_a_job_that_broke_is_asked_for_again_until_the_answer_is_whole(
+    toy: pytest.MonkeyPatch, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    toy.setenv("NOCTURNE_TOY", "flaky")
+    for _ in range(2):
+        broken = task.answered(refits(ask, "flaky"))
+        assert not broken.whole
+        assert broken.work_seconds > 0
+        assert [item.name for item in broken.candidates] == ["sound"]
+    assert "another night asks again" in caplog.text
+    toy.delenv("NOCTURNE_TOY")
+    whole = task.answered(refits(ask, "flaky"))
+    assert [item.name for item in whole.candidates] == ["sound", "other"]
+    toy.setenv("NOCTURNE_TOY", "flaky")
+    assert task.answered(refits(ask, "flaky")) == dataclasses.replace(whole, work_seconds=0.0, start_seconds=0.0)
+    # What the first night referred to is still there.
+    assert len(read_parquet(broken.candidates[0].predictions)) == BARS
+
+
+def test_a_job_without_time_is_asked_for_again(toy: pytest.MonkeyPatch, ask: Ask) -> None:
+    def out_of_time(request: EngineRequest, out: Path, _: object) -> None:
+        toy.setattr(child, "work_seconds", lambda request: -1.0)
+        write_json(out / child.RESULT, to_json(child.answer(Toy(), request, out, lambda *_: None)))
+
+    toy.setattr(task, "run", out_of_time)
+    late = task.answered(refits(ask, ""))
+    assert [item.name for item in late.candidates] == ["sound"]
+    assert any("other (fit_all): not fitted" in note for note in late.notes)
+    toy.setattr(task, "run", process.run)
+    assert [item.name for item in task.answered(refits(ask, "")).candidates] == ["sound", "other"]
+
+
+@pytest.mark.parametrize("flaw", ["fails", "lies"])
+def test_a_recipe_that_is_refused_is_not_asked_for_again(toy: pytest.MonkeyPatch, ask: Ask, flaw: str) -> None:
+    first = task.answered(refits(ask, flaw))
+    assert [item.name for item in first.candidates] == ["sound"]
+    assert task.answered(refits(ask, flaw)) == dataclasses.replace(first, work_seconds=0.0, start_seconds=0.0)
 
 
 def test_the_log_of_a_failure_outlives_it_and_is_named(toy: pytest.MonkeyPatch, ask: Ask) -> None:

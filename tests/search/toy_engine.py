@@ -44,6 +44,8 @@ class Toy:
             raise EngineError("the fit did not converge")
         if flaw == "bug":
             raise ZeroDivisionError("a bug")
+        if flaw == "flaky" and BEHAVIOUR == "flaky":
+            raise OSError("the disk was busy")
         if flaw == "dies":
             raise EngineKilledError("the backend is gone")
         lie = 1e-3 if flaw == "lies" or BEHAVIOUR == "lie" else 0.0
