@@ -88,6 +88,30 @@ def test_names_outside_the_universe_count_in_no_mean_and_have_no_label() -> None
     assert set(labels.label_end[~member].isna()) == {True}
 
 
+def test_a_date_with_fewer_than_twenty_members_has_no_label_however_many_names_it_has() -> None:
+    frame = panel(30, 10)
+    days = frame["session"].unique()
+    member = ((frame["symbol"] < "S019") | (frame["session"] > days[4])).to_numpy()
+    labels = make(frame, aim(1), member=member)
+    few = (frame["session"] <= days[4]).to_numpy()
+    assert np.isnan(labels.label[few]).all()
+    assert np.isfinite(labels.label[~few & (frame["session"] < days[-1]).to_numpy()]).all()
+
+
+def test_who_joins_later_moves_no_mean_before() -> None:
+    frame = panel(30, 12)
+    joins = frame["session"].unique()[6]
+    late = (frame["symbol"] >= "S025").to_numpy()
+    member = ~late | (frame["session"] >= joins).to_numpy()
+    risen = frame.copy()
+    risen.loc[late, "close"] *= np.exp(0.05 * frame.groupby("symbol").cumcount()[late])
+    before = (frame["session"] < joins).to_numpy()
+    calm, moved = (make(each, aim(2), member=member).label for each in (frame, risen))
+    np.testing.assert_array_equal(calm[before], moved[before])
+    everybody = [make(each, aim(2)).label[before & ~late] for each in (frame, risen)]
+    assert (everybody[0] != everybody[1]).all()  # what is planted
+
+
 def test_too_small_a_panel_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"at least 20 symbols off each date, the bars have 19"):
         make(panel(19, 10), aim(1))

@@ -20,3 +20,12 @@ def test_a_date_that_lacks_a_tenth_of_the_universe_is_left_out_once_the_universe
         "not predict there",
     )
     assert whole_sections(days, np.ones(60, dtype=bool), np.full(60, 10))[1] == ()
+
+
+def test_a_universe_that_changes_is_asked_for_who_belonged() -> None:
+    days = np.repeat(np.arange("2020-01-01", "2020-01-05", dtype="datetime64[D]"), 10).astype("datetime64[ns]")
+    expected = np.repeat([0, 5, 5, 10], 10)
+    there = np.zeros((4, 10), dtype=bool)
+    there[1, :5] = there[2, :4] = there[3, :9] = True
+    kept, _ = whole_sections(days, there.ravel(), expected)
+    assert kept.reshape(4, 10).all(axis=1).tolist() == [True, True, False, True]

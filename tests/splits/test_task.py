@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.contracts import SEARCH_WINDOWS, FeatureMatrix, FeatureSpec, Rows, Snapshot
+from tasks.contracts import SEARCH_WINDOWS, FeatureMatrix, FeatureSpec, Rows, Snapshot, Spell
 from tasks.errors import ConfigurationError, DataError
+from tasks.features.dates import bar_dates
 from tasks.problem import Problem
-from tasks.splits.task import build_rows, make_rows
+from tasks.splits.task import _days, build_rows, make_rows
 from tasks.storage import StageStore, read_parquet, write_parquet
 
 WARM_UP = 100
@@ -279,3 +280,72 @@ def test_dates_with_too_few_names_have_no_cross_section_and_that_is_no_defect(
     assert not frame.loc[few.to_numpy(), "fit_all"].any()
     assert frame.loc[~few.to_numpy() & frame["label"].notna(), "fit_all"].all()
     assert rows.windows[-1].effective == pytest.approx(rows.windows[-1].dates)
+
+
+def walks(names: int, sessions: pd.DatetimeIndex) -> pd.DataFrame:
+    """Bars of random walks."""
+    parts = []
+    for number in range(names):
+        random = np.random.default_rng(number)
+        close = 50 * np.exp(np.cumsum(0.01 * random.standard_normal(len(sessions))))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "symbol": f"S{number:02d}",
+                    "time": sessions.tz_localize("UTC") + pd.Timedelta(hours=21),
+                    "session": sessions,
+                    **dict.fromkeys(("open", "close"), close),
+                    "high": close * 1.01,
+                    "low": close * 0.99,
+                    "volume": 1e6,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("neutral", [True, False])
+def test_of_who_was_no_member_nothing_is_expected_and_nothing_learned(tmp_path: Path, neutral: bool) -> None:
+    """30 names with bars throughout; eight join in the middle, one of them for the last year alone, one left early."""
+    sessions = pd.bdate_range("2004-01-02", periods=1900)
+    bars, middle, late = walks(30, sessions), sessions[900], sessions[1640]
+    first = {f"S{n:02d}": (late if n == 29 else middle) for n in range(22, 30)}
+    spells = [Spell(symbol="S00", first="1990-01-01", last=str(sessions[500].date()))]
+    spells += [Spell(symbol=f"S{n:02d}", first="1990-01-01") for n in range(1, 22)]
+    spells += [Spell(symbol=name, first=str(day.date())) for name, day in first.items()]
+    file = tmp_path / "members.csv"
+    file.write_text("symbol,from,to\n" + "".join(f"{one.symbol},{one.first},{one.last}\n" for one in spells))
+    begins = bars["symbol"].map(first).fillna(pd.Timestamp("1990-01-01"))
+    member = (bars["session"] >= begins) & ((bars["symbol"] != "S00") | (bars["session"] <= sessions[500]))
+    panel = bars[["symbol", "time", "session"]].assign(momentum=np.where(member, 0.1, np.nan))
+    bad = member & (bars["session"] == sessions[700]) & bars["symbol"].isin(["S01", "S02", "S03"])
+    panel.loc[bad, "momentum"] = np.nan  # 18 of the universe's 21 members of that day: it would not be served
+    spec = FeatureSpec(
+        columns=("momentum",), tick=0.01, cross_section="rank", spells=tuple(spells),
+        universe=tuple(f"S{n:02d}" for n in range(1, 30)),
+    )  # fmt: skip
+    snapshot = Snapshot(
+        sha256="members", bars=write_parquet(tmp_path / "bars.parquet", bars), symbols=tuple(bars["symbol"].unique()),
+        first="", last="", bar="1d", calendar="24/5", true_opens=True, has_volume=True,
+    )  # fmt: skip
+    features = FeatureMatrix(ref=write_parquet(tmp_path / "f.parquet", panel), spec=spec, lookback=1)
+    asked = problem(target="return", calendar="24/5", gate_sessions=200, term=60, membership=str(file), neutral=neutral)
+    rows = build_rows(asked, snapshot, features, StageStore(tmp_path / "stages"))
+    assert [warning.split(" rows")[0] for warning in rows.warnings] == [f"3 of {int(member.sum()):,}", "18"]
+    frame = read_parquet(rows.ref)
+    used = frame["fit_all"].to_numpy()
+    assert not used[~member].any()
+    whole = member & (bars["session"] != sessions[700]) & (bars["session"] < sessions[-1])
+    np.testing.assert_array_equal(used, whole)
+    assert (frame.loc[frame["window"] != "", "label"].notna()).all()
+    if neutral:
+        means = frame.groupby("session")["label"].mean().dropna()
+        assert means.abs().max() < 1e-15
+
+
+def test_shorter_bars_belong_by_the_date_in_which_they_close() -> None:
+    time = pd.to_datetime(["2020-01-02 23:00", "2020-01-03 00:00", "2020-01-03 01:00"]).tz_localize("UTC")
+    bars = pd.DataFrame({"time": time, "session": pd.to_datetime(["2020-01-03"] * 3)})
+    assert _days(bars, "1h").astype(str).tolist() == ["2020-01-02", "2020-01-02", "2020-01-03"]
+    assert set(_days(bars, "1d").astype(str)) == {"2020-01-03"}
+    np.testing.assert_array_equal(_days(bars, "1h"), bar_dates(bars, "1h"))
