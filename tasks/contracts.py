@@ -212,10 +212,8 @@ class EngineRequest:
 class Candidate:
     """A fitted recipe. ``model`` is a folder in the serving format; ``predictions`` aligns with the snapshot's rows.
 
-    ``held_out_smearing`` is Duan's factor (volatility only) from residuals on rows that an earlier fit of the recipe
-    had not seen; None where the candidate's own predictions on validation and blending rows serve. ``rows`` says which
-    fit of ``Rows.fits`` a refit is; it is empty for what a search returns. ``shuffle`` is the job's, ``job_seconds``
-    what all of it took: fit, export, check of the export, predictions (0.0 for what a search returns).
+    ``rows`` says which fit of ``Rows.fits`` a refit is (empty for what a search returns), ``shuffle`` is the job's,
+    ``job_seconds`` what all of it took: fit, export, check of the export, predictions (0.0 for what a search returns).
     """
 
     name: str
@@ -229,7 +227,6 @@ class Candidate:
     rows: str = ""
     shuffle: int = 0
     job_seconds: float = 0.0
-    held_out_smearing: float | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -22,7 +22,7 @@ from tasks.bars.facts import has_volume, never_closes, survivors_only, true_open
 from tasks.bars.schema import COLUMNS
 from tasks.contracts import Ref, Snapshot
 from tasks.documents import to_json
-from tasks.errors import DataError, IntegrityError
+from tasks.errors import DataError
 
 log = logging.getLogger("nocturne.bars")
 
@@ -68,14 +68,6 @@ def freeze(checked: CheckedBars, description: SourceDescription, as_of: str = ""
         finding_counts=dict(sorted(Counter(finding.rule for finding in checked.findings).items())),
         warnings=checked.warnings,
     )
-
-
-def read_snapshot(snapshot: Snapshot) -> pd.DataFrame:
-    """The canonical bars of a snapshot. Raises IntegrityError if file or values are not what was frozen."""
-    frame = storage.read_parquet(snapshot.bars)
-    if values_digest(frame) != snapshot.sha256:
-        raise IntegrityError(f"{snapshot.bars.path}: its bars are not those of snapshot {snapshot.sha256[:12]}…")
-    return frame
 
 
 def _until(frame: pd.DataFrame, as_of: str) -> pd.DataFrame:

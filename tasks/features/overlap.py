@@ -16,8 +16,6 @@ from .windows import window_deviation, window_mean
 
 CLOSE = ("close",)
 RANGE = ("high", "low", "close")
-AVERAGE_RANGE = 21
-"""Bars that the average true range of 20 bars needs."""
 
 
 def _average(function: str, period: int, lookback: int, title: str, **parameters: float) -> Feature:

@@ -164,7 +164,6 @@ def _on_grid(name: str) -> Derived:
 
 GRID = tuple(_on_grid(name) for name in PRICES)
 """Open, high, low and close on the grid."""
-GRID_BARS = GRID[1:]
 GRID_CLOSE = GRID[3]
 
 

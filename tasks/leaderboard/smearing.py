@@ -23,14 +23,6 @@ from tasks.leaderboard.joined import Joined, Walked
 from tasks.leaderboard.losses import FloatArray
 
 
-def smearing_factor(label: FloatArray, prediction: FloatArray) -> float:
-    """mean exp(2(y - f)) of float64 (n,) on the log scale; rows where either is not finite are left out.
-
-    NaN without finite rows, infinite for a fit that has diverged.
-    """
-    return _factor(_residuals(label, prediction))
-
-
 def fold_smearing(joined: Joined, candidate: Walked, rows: pd.DataFrame) -> FloatArray:
     """The factor of each fold row (m,): NaN in the first fold where no search's fit was scored before it.
 
@@ -55,18 +47,15 @@ def _selection_residuals(candidate: Walked, rows: pd.DataFrame) -> FloatArray:
     if candidate.search is None:
         return np.empty(0)
     place = np.flatnonzero(rows["window"].to_numpy() == "selection")
-    return _residuals(rows["label"].to_numpy(np.float64)[place], candidate.search[place])
+    residual = rows["label"].to_numpy(np.float64)[place] - candidate.search[place]
+    return np.asarray(residual[np.isfinite(residual)])
 
 
 def _residuals_in_place(joined: Joined, name: str) -> FloatArray:
     return np.asarray(joined.frame["label"].to_numpy(np.float64) - joined.predictions[name])
 
 
-def _residuals(label: FloatArray, prediction: FloatArray) -> FloatArray:
-    residual = label - prediction
-    return np.asarray(residual[np.isfinite(residual)])
-
-
 def _factor(residual: FloatArray) -> float:
+    """mean exp(2 residual); NaN without rows."""
     with np.errstate(over="ignore"):  # a diverged fit: infinite, and the leaderboard leaves it out
         return float(np.mean(np.exp(2.0 * residual))) if len(residual) else math.nan

@@ -5,8 +5,7 @@ Search, on train rows, watching validation rows:
 1. scale the features (and a value to be predicted) by statistics of the train rows;
 2. try networks, each stopped early by its validation loss, until the trials or the seconds are spent;
 3. for each of the leading trials: write its recipe, rebuild its network from that recipe alone, give it the weights
-   of the trial's best epoch and find the search's own score again; what that network says of validation and blending
-   rows gives Duan's factor;
+   of the trial's best epoch and find the search's own score again;
 4. fit the recipe again on all rows before the selection window, scaled by those, for its epochs with nothing held
    out: the same rows as the baselines', and what a later refit will do;
 5. export that network to ONNX and compare it with keras.
@@ -27,8 +26,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
 
 from tasks.contracts import EngineBudget, RefitJob, Target
 from tasks.errors import ConfigurationError, EngineError
@@ -181,9 +178,8 @@ class AutoKerasEngine:
         if time.monotonic() + needed > self._refit_deadline:
             late = replace(searched, notes=(*searched.notes, "fitted on train rows alone: the time budget is used up"))
             return export(data, late, folder, folds.watched.rows)
-        smearing = held_out_smearing(data, searched)
         again = self._fit(searched.name, searched.recipe, folds.every, searched.notes)
-        return replace(export(data, again, folder, folds.every.rows), held_out_smearing=smearing)
+        return export(data, again, folder, folds.every.rows)
 
     def _note_outcome(self, tuner: Tuner, completed: int) -> None:
         tried, allowed = len(tuner.oracle.trials), self._budget.models
@@ -217,18 +213,6 @@ class AutoKerasEngine:
             seconds=tuner.seconds[trial.trial_id],
             notes=("the search met its time limit",) if tuner.met_limit else (),
         )
-
-
-def held_out_smearing(data: TrainingData, searched: Trained) -> float | None:
-    """Duan's factor of a trial's own network on rows that it had at most been stopped on; for volatility alone."""
-    if data.target.name != "volatility":
-        return None
-    rows = data.rows("validation", "blending")
-    x = searched.scaling.features(data.take(rows, searched.recipe["columns"]))
-    predicted = searched.scaling.original(outputs(searched.network, x))
-    with np.errstate(over="ignore"):
-        factor = float(np.mean(np.exp(2.0 * (data.y[rows] - predicted))))
-    return factor if np.isfinite(factor) else None
 
 
 def use_jax(threads: int) -> ModuleType:

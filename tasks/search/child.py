@@ -190,7 +190,6 @@ def _candidate(fit: _Fit, data: TrainingData, out: Path, name: str) -> Candidate
         train_seconds=item.train_seconds,
         predict_us_per_row=microseconds,
         reproducible=item.reproducible,
-        held_out_smearing=item.held_out_smearing,
         notes=item.notes,
         rows=fit.rows,
         shuffle=fit.shuffle,

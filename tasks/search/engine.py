@@ -1,7 +1,7 @@
 """What every search engine is, and how one runs: a process of its own, bounded, watched, its failure its own.
 
 Child side: an engine module implements ``Engine`` and ends with ``if __name__ == "__main__": run_engine(MyEngine())``
-(``tasks.search.child``). Parent side: ``tasks.search.process.execute(request, out)`` starts
+(``tasks.search.child``). Parent side: ``tasks.search.process.run(request, out)`` starts
 ``python -m tasks.search.<module>`` and returns an EngineResult.
 
 What an engine may see is the harness's business, not its own: while a search runs, ``y`` is NaN on the selection and
@@ -106,7 +106,6 @@ class Fitted:
     native_rows: npt.NDArray[np.int64]
     tolerance: float
     reproducible: bool = True
-    held_out_smearing: float | None = None
     notes: tuple[str, ...] = field(default=())
 
 

@@ -85,9 +85,7 @@ class H2OEngine:
         def fit_again(name: str, number: int) -> Fitted:
             progress(self._budget.models, self._budget.models, None, f"fitting {name} on all search rows")
             recipe = {**recipe_of(leading[name]), "columns": list(data.columns), "later_share": share}
-            found = self._fit(name, recipe, sample, out / f"model-{number}", reproducible=in_time)
-            smearing = _held_out_smearing(data, windows[1], leading[name], frames[1])
-            return dataclasses.replace(found, held_out_smearing=smearing)
+            return self._fit(name, recipe, sample, out / f"model-{number}", reproducible=in_time)
 
         return until(deadline, list(leading), fit_again, self.notes)
 
@@ -247,14 +245,6 @@ def _leading(automl: Any) -> list[Any]:
 def _name(model: Any) -> str:
     """A name that is the same every night: the model's own, without the time that H2O puts in."""
     return "h2o-" + re.sub(r"_AutoML_\d+_\d+_\d+", "", model.model_id).lower().replace("_", "-")
-
-
-def _held_out_smearing(data: TrainingData, rows: npt.NDArray[np.int64], model: Any, frame: Any) -> float | None:
-    """Duan's factor of AutoML's own fit on the validation rows, which that fit had only stopped on."""
-    if data.target.name != "volatility":
-        return None
-    in_time = rows[np.argsort(data.times[rows], kind="stable")]
-    return float(np.mean(np.exp(2.0 * (data.y[in_time] - predictions(model, frame)))))
 
 
 def _dates(data: TrainingData, rows: npt.NDArray[np.int64]) -> int:

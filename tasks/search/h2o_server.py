@@ -31,7 +31,6 @@ from tasks.search.lifeline import tethered
 
 START_SECONDS = 90.0
 _ATTEMPTS = 3
-_REALM = "nocturne"
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 log = logging.getLogger("nocturne.search")
 

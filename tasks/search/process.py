@@ -57,16 +57,6 @@ class EngineProgress:
 OnProgress = Callable[[EngineProgress], None]
 
 
-def execute(
-    request: EngineRequest, out: Path, on_progress: OnProgress | None = None, grace: float | None = None
-) -> EngineResult:
-    """Like ``run``, but an engine's failure becomes ``EngineResult.error``."""
-    try:
-        return run(request, out, on_progress, grace)
-    except EngineError as error:
-        return EngineResult(engine=request.engine, error=str(error), reproducible=False)
-
-
 def run(
     request: EngineRequest, out: Path, on_progress: OnProgress | None = None, grace: float | None = None
 ) -> EngineResult:

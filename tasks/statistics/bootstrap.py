@@ -56,12 +56,6 @@ def skill(means: FloatArray) -> FloatArray:
     return np.where(baseline > 0, 1.0 - loss / np.where(baseline > 0, baseline, 1.0), 0.0)
 
 
-def sharpe(means: FloatArray) -> FloatArray:
-    """Sharpe ratio per period, from means (..., 2) of the excess return and of its square; 0 without any spread."""
-    variance = means[..., 1] - means[..., 0] ** 2
-    return np.where(variance > 0, means[..., 0] / np.sqrt(np.where(variance > 0, variance, 1.0)), 0.0)
-
-
 def interval(
     values: FloatArray,
     statistic: Statistic = mean,

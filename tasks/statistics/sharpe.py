@@ -48,11 +48,6 @@ def sharpe_ratio(excess: FloatArray, overlap: int = 0) -> SharpeRatio:
     return SharpeRatio(value=value, standard_error=math.sqrt(variance / (n - 1)), periods=n)
 
 
-def standard_error(sharpe: float, periods: int, skewness: float = 0.0, kurtosis: float = 3.0) -> float:
-    """Standard error of a Sharpe ratio per period of independent returns, from their moments; periods at least 2."""
-    return math.sqrt((1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2) / (periods - 1))
-
-
 def probabilistic_sharpe(sharpe: SharpeRatio, benchmark: float = 0.0) -> float:
     """Probability that the true Sharpe ratio per period is above the benchmark's; NaN where the ratio is undefined."""
     if not (math.isfinite(sharpe.value) and sharpe.standard_error > 0):

@@ -1,4 +1,5 @@
-"""How many independent labels are overlapping labels worth? (López de Prado 2018, chapter 4)
+"""How many labels that share no bar are overlapping labels worth? The sum of their uniqueness (López de Prado 2018,
+chapter 4).
 
 Concurrency c_t: how many labels use bar t (snippet 4.1). Average uniqueness of a label: the mean of 1 / c_t over its
 bars (snippet 4.2), in (0, 1]. Labels of different symbols share no bar. Both are differences of a cumulative sum: O(n).
@@ -43,17 +44,6 @@ def average_uniqueness(first: IntArray, last: IntArray, symbol: IntArray | None 
     total = np.concatenate([[0.0], np.cumsum(inverse)])
     mean = (total[end + 1] - total[begin]) / (end - begin + 1)
     return np.asarray(np.clip(mean, np.finfo(float).tiny, 1.0))
-
-
-def effective_size(weight: FloatArray, symbol: IntArray | None = None) -> float:
-    """How many labels that share no bar the labels are worth: the sum of average uniqueness, averaged over symbols.
-
-    weight: float64 (n,), from ``average_uniqueness``; NaN counts as nothing. 0 without labels.
-    """
-    total = float(np.nansum(weight))
-    if symbol is None or len(weight) == 0:
-        return total
-    return total / len(np.unique(symbol))
 
 
 def _offsets(end: IntArray, symbol: IntArray) -> IntArray:

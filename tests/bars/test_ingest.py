@@ -11,10 +11,10 @@ from prefect.states import Failed
 from tasks.bars import task
 from tasks.bars.describe import SourceDescription
 from tasks.bars.ingest import ingest_source
-from tasks.bars.snapshot import read_snapshot
 from tasks.bars.store import BarStore
 from tasks.errors import DataError, SourceUnavailableError
 from tasks.problem import Problem
+from tasks.storage import read_parquet
 from tests.bars.files import HEADER, NOW, with_cell, write, year_of
 
 
@@ -54,7 +54,7 @@ def test_restated_history_is_a_revision_that_is_said_and_the_old_value_stays(tmp
     assert "1 bars that were read before are gone from the source" in after.warnings
     store = BarStore(description)
     assert store.read()["volume"].iloc[9] == 1
-    assert store.read(known_at=NOW)["volume"].iloc[9] == read_snapshot(before)["volume"].iloc[9]
+    assert store.read(known_at=NOW)["volume"].iloc[9] == read_parquet(before.bars)["volume"].iloc[9]
 
 
 def test_what_a_later_row_of_the_same_file_replaced_is_kept_as_the_older_revision(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_adjusted_closes_lie_apart(tmp_path: Path) -> None:
     lines = [f"{line},{line.split(',')[4]}" for line in year_of("SP500")]
     description = SourceDescription(source=str(write(tmp_path / "p.csv", lines, f"{HEADER},Adj Close")))
     snapshot = ingest_source(description, NOW)
-    assert "adj_close" not in read_snapshot(snapshot)
+    assert "adj_close" not in read_parquet(snapshot.bars)
     assert (BarStore(description, "adjusted").read()["factor"] == 1.0).all()
 
 

@@ -13,7 +13,7 @@ from tasks.bars.describe import SourceDescription
 from tasks.bars.facts import survivors_only
 from tasks.bars.ingest import ingest_source
 from tasks.bars.refusal import BarsRefusedError
-from tasks.bars.snapshot import read_snapshot
+from tasks.storage import read_parquet
 from tests.bars.files import NOW, check
 from tests.bars.panels import multiply, real_panel, rows_of
 
@@ -113,7 +113,7 @@ def test_the_snapshot_carries_it_and_the_store_does_not_miss_the_rest(tmp_path: 
     assert snapshot.finding_counts["unit-error"] == 1
     assert "quarantined: S2" in snapshot.warnings
     assert not any("gone from the source" in warning for warning in snapshot.warnings)
-    assert len(read_snapshot(snapshot)) == snapshot.bars.rows == 6 * 750 - 2
+    assert len(read_parquet(snapshot.bars)) == snapshot.bars.rows == 6 * 750 - 2
 
 
 def test_a_universe_that_nobody_left_is_one_of_survivors(tmp_path: Path) -> None:

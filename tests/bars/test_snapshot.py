@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ import pytest
 from tasks import storage
 from tasks.bars.check import CheckedBars
 from tasks.bars.describe import SourceDescription
-from tasks.bars.snapshot import freeze, read_snapshot, values_digest
+from tasks.bars.snapshot import freeze, values_digest
 from tasks.contracts import Snapshot
 from tasks.documents import from_json, to_json
 from tasks.errors import DataError, IntegrityError
-from tests.bars.files import HEADER, check, panel_lines, write, year_of
+from tests.bars.files import HEADER, check, panel_lines, write
 
 DESCRIPTION = SourceDescription(source="p.csv")
 
@@ -28,7 +27,7 @@ def _checked(folder: Path) -> CheckedBars:
 def test_a_snapshot_reads_back_as_frozen(tmp_path: Path) -> None:
     checked = _checked(tmp_path)
     snapshot = freeze(checked, DESCRIPTION)
-    pd.testing.assert_frame_equal(read_snapshot(snapshot), checked.frame)
+    pd.testing.assert_frame_equal(storage.read_parquet(snapshot.bars), checked.frame)
     assert snapshot.symbols == ("A00", "A01", "A02")
     assert (snapshot.first, snapshot.last) == ("2018-01-02T21:00:00Z", "2018-12-31T21:00:00Z")
     assert snapshot.bars.rows == 3 * 251
@@ -69,7 +68,7 @@ def test_the_next_bars_give_another_snapshot_and_leave_the_first(tmp_path: Path)
     old = freeze(_checked(tmp_path), DESCRIPTION, "2018-11-30")
     new = freeze(_checked(tmp_path), DESCRIPTION)
     assert old.sha256 != new.sha256
-    assert read_snapshot(old)["time"].max() == pd.Timestamp("2018-11-30T21:00:00Z")
+    assert storage.read_parquet(old.bars)["time"].max() == pd.Timestamp("2018-11-30T21:00:00Z")
     assert old.last == "2018-11-30T21:00:00Z"
 
 
@@ -94,14 +93,6 @@ def test_one_flipped_bit_is_refused_when_read_and_mended_when_frozen_again(posit
     data[position] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(IntegrityError, match="altered or damaged"):
-        read_snapshot(snapshot)
+        storage.read_parquet(snapshot.bars)
     again = freeze(checked, DESCRIPTION)
-    pd.testing.assert_frame_equal(read_snapshot(again), checked.frame)
-
-
-def test_another_whole_file_under_the_same_reference_is_refused(tmp_path: Path) -> None:
-    checked = _checked(tmp_path)
-    snapshot = freeze(checked, DESCRIPTION)
-    other = freeze(check(write(tmp_path / "q.csv", year_of("SP500"))), DESCRIPTION)
-    with pytest.raises(IntegrityError, match="not those of snapshot"):
-        read_snapshot(dataclasses.replace(snapshot, bars=other.bars))
+    pd.testing.assert_frame_equal(storage.read_parquet(again.bars), checked.frame)

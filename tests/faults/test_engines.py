@@ -20,9 +20,9 @@ from tasks.contracts import EngineResult
 from tasks.documents import to_json
 from tasks.errors import ConfigurationError, EngineError, EngineKilledError
 from tasks.search.h2o_server import H2OServer, java
-from tasks.search.process import execute, run
+from tasks.search.process import run
 from tasks.storage import PROJECT, write_json
-from tests.search.conftest import Ask, asker
+from tests.search.conftest import Ask, asker, execute
 
 pytestmark = [
     pytest.mark.needs_java,
@@ -35,9 +35,9 @@ import sys
 from pathlib import Path
 from tasks.contracts import EngineRequest
 from tasks.documents import from_json
-from tasks.search.process import execute
+from tasks.search.process import run
 from tasks.storage import read_json
-execute(from_json(EngineRequest, read_json(Path(sys.argv[1]))), Path(sys.argv[2]))
+run(from_json(EngineRequest, read_json(Path(sys.argv[1]))), Path(sys.argv[2]))
 """
 
 

@@ -6,15 +6,17 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
 from tasks.contracts import TargetName
 from tasks.leaderboard import metrics
+from tasks.leaderboard.joined import Joined
 from tasks.leaderboard.losses import FloatArray
 from tasks.leaderboard.metrics import METRICS, Panel, Scored, ranking_metric
-from tasks.leaderboard.smearing import smearing_factor
+from tasks.leaderboard.smearing import gate_smearing
 
 
 def scored(label: FloatArray, prediction: FloatArray, smearing: float = math.nan) -> Scored:
@@ -75,7 +77,10 @@ def test_smearing_makes_the_variance_forecast_unbiased_and_lowers_qlike() -> Non
     rng = np.random.default_rng(8)
     f = rng.normal(-4.8, 0.3, 20_000)
     y = f + rng.normal(0, 0.4, 20_000)
-    factor = smearing_factor(y[:10_000], f[:10_000])
+    seen = Joined(
+        frame=pd.DataFrame({"label": y[:10_000]}), weight=np.ones(10_000), predictions={"m": f[:10_000]}, refused={}
+    )
+    factor = gate_smearing(seen, "m")
     # For Gaussian residuals Duan's factor tends to exp(2 σ²).
     assert factor == pytest.approx(math.exp(2 * 0.4**2), rel=0.03)
     held_out = scored(y[10_000:], f[10_000:], factor)
@@ -84,12 +89,6 @@ def test_smearing_makes_the_variance_forecast_unbiased_and_lowers_qlike() -> Non
     )
     naive = scored(held_out.label, held_out.prediction, 1.0)
     assert metrics.qlike(held_out) < metrics.qlike(naive)
-
-
-def test_smearing_leaves_out_rows_without_a_prediction() -> None:
-    assert smearing_factor(np.array([1.0, 2.0]), np.array([1.0, np.nan])) == 1.0
-    assert math.isnan(smearing_factor(np.array([1.0]), np.array([np.nan])))
-    assert math.isinf(smearing_factor(np.array([1.0]), np.array([-1e6])))
 
 
 def test_correlation_in_time_agrees_with_scipy_ties_included(regression: Scored) -> None:

@@ -29,6 +29,17 @@ def test_a_folds_factor_is_from_the_selection_window_and_the_folds_before(rows: 
         earlier += list((label - refit)[by == name])
 
 
+def test_rows_of_the_selection_window_without_a_prediction_are_left_out(rows: pd.DataFrame) -> None:
+    search, refit = around(rows, 0.2, 1), around(rows, 0.4, 2)
+    known = rows["window"] == "selection"
+    holes = search.copy()
+    holes[np.flatnonzero(known)[::3]] = np.nan
+    residuals = (rows["label"] - holes)[known].dropna()
+    found = factors(rows, walked(rows, "har", refit, search=holes))
+    first = rows.loc[rows["window"] == "fold", "scored_by"].to_numpy() == "fit_fold_1"
+    np.testing.assert_allclose(found[first], np.mean(np.exp(2 * residuals)), rtol=1e-12)
+
+
 def test_no_later_row_moves_a_factor(rows: pd.DataFrame) -> None:
     honest = around(rows, 0.3)
     wild = np.where(rows["scored_by"].isin(["fit_fold_4", "fit_fold_5"]), honest + 1.0, honest)

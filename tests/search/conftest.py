@@ -13,6 +13,7 @@ import pytest
 from tasks.contracts import (
     EngineBudget,
     EngineRequest,
+    EngineResult,
     FeatureMatrix,
     FeatureSpec,
     RefitJob,
@@ -20,6 +21,8 @@ from tasks.contracts import (
     Target,
     TargetName,
 )
+from tasks.errors import EngineError
+from tasks.search.process import OnProgress, run
 from tasks.storage import write_parquet
 
 WINDOWS = {"train": (60, 660), "validation": (665, 815), "blending": (820, 970), "selection": (975, 1125)}
@@ -139,6 +142,16 @@ def asker(make_folder: Callable[[], Path]) -> Ask:
         )
 
     return request
+
+
+def execute(
+    request: EngineRequest, out: Path, on_progress: OnProgress | None = None, grace: float | None = None
+) -> EngineResult:
+    """Like ``run``, but an engine's failure is ``EngineResult.error``: what a test does not expect is seen in words."""
+    try:
+        return run(request, out, on_progress, grace)
+    except EngineError as error:
+        return EngineResult(engine=request.engine, error=str(error), reproducible=False)
 
 
 @pytest.fixture(scope="session")

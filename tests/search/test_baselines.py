@@ -10,9 +10,8 @@ import pytest
 
 from tasks.contracts import EngineResult, RefitJob, TargetName
 from tasks.search import training
-from tasks.search.process import execute
 from tasks.storage import read_parquet
-from tests.search.conftest import Ask
+from tests.search.conftest import Ask, execute
 
 EXPECTED = {
     "volatility": {"last_value", "ewma", "har", "lhar", "garch", "gjr_garch"},

@@ -12,9 +12,9 @@ from tasks.contracts import EngineResult, RefitJob
 from tasks.registry.serving.scorers import load_scorer
 from tasks.search import training
 from tasks.search.h2o_progress import best_loss, models_done
-from tasks.search.process import EngineProgress, execute
+from tasks.search.process import EngineProgress
 from tasks.storage import read_parquet
-from tests.search.conftest import Ask
+from tests.search.conftest import Ask, execute
 
 pytestmark = [pytest.mark.needs_java, pytest.mark.slow]
 

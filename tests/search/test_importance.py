@@ -12,8 +12,7 @@ from tasks.contracts import Target
 from tasks.search import linear_fit, training
 from tasks.search.garch import fit_garch
 from tasks.search.importance import loss, permutation_importance
-from tasks.search.process import execute
-from tests.search.conftest import Ask
+from tests.search.conftest import Ask, execute
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from tasks.contracts import EngineBudget, EngineRequest, RefitJob
 from tasks.errors import EngineError, EngineKilledError
 from tasks.search import child, process, training
 from tasks.search.engine import work_seconds
-from tasks.search.process import EngineProgress, execute, run
+from tasks.search.process import EngineProgress, run
 from tasks.statistics.shuffle import shuffled_labels
 from tasks.storage import read_parquet
-from tests.search.conftest import BARS, Ask
+from tests.search.conftest import BARS, Ask, execute
 from tests.search.toy_engine import Toy
 
 
@@ -199,13 +199,6 @@ def test_every_failure_is_named(
     with pytest.raises(EngineError, match=words) as caught:
         run(ask("toy"), tmp_path / "raised")
     assert isinstance(caught.value, EngineKilledError) is retryable
-
-
-def test_a_failure_becomes_a_result_without_candidates(toy: pytest.MonkeyPatch, ask: Ask, tmp_path: Path) -> None:
-    toy.setenv("NOCTURNE_TOY", "raise")
-    result = execute(ask("toy"), tmp_path)
-    assert "the optimiser gave up" in result.error
-    assert (result.engine, result.candidates, result.reproducible) == ("toy", (), False)
 
 
 def test_an_engine_past_its_time_is_killed_with_all_it_started(

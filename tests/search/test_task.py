@@ -52,7 +52,9 @@ def test_another_seed_budget_or_input_is_another_answer(toy: pytest.MonkeyPatch,
 
 def test_a_failure_is_not_kept(toy: pytest.MonkeyPatch, ask: Ask) -> None:
     toy.setenv("NOCTURNE_TOY", "raise")
-    assert "the optimiser gave up" in task.answered(ask("toy")).error
+    failed = task.answered(ask("toy"))
+    assert "the optimiser gave up" in failed.error
+    assert (failed.engine, failed.candidates, failed.reproducible) == ("toy", (), False)
     toy.delenv("NOCTURNE_TOY")
     assert not task.answered(ask("toy")).error
 

@@ -1,4 +1,4 @@
-"""Concurrency and uniqueness: the book's example, brute force, and what effective size means."""
+"""Concurrency and uniqueness: the book's example, brute force, and what overlapping labels are worth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.statistics.uniqueness import average_uniqueness, concurrency, effective_size
+from tasks.statistics.uniqueness import average_uniqueness, concurrency
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -28,7 +28,6 @@ def test_the_example_of_the_book() -> None:
     first, last = np.array([0, 2, 4]), np.array([2, 3, 5])
     assert concurrency(first, last, 6).tolist() == [1, 1, 2, 1, 1, 1]
     assert average_uniqueness(first, last) == pytest.approx([5 / 6, 3 / 4, 1.0])
-    assert effective_size(average_uniqueness(first, last)) == pytest.approx(5 / 6 + 3 / 4 + 1)
 
 
 @given(
@@ -50,18 +49,17 @@ def test_labels_that_share_no_bar_are_worth_one_each() -> None:
 @pytest.mark.parametrize("horizon", [1, 5, 20])
 def test_n_daily_labels_of_h_bars_are_worth_n_over_h(horizon: int) -> None:
     first = np.arange(1, 1001)
-    size = effective_size(average_uniqueness(first, first + horizon - 1))
+    size = average_uniqueness(first, first + horizon - 1).sum()
     # Labels at either edge have fewer neighbours.
     assert 1000 / horizon <= size <= 1000 / horizon + 2.5
 
 
-def test_symbols_share_no_bar_and_size_is_their_average() -> None:
+def test_symbols_share_no_bar() -> None:
     first = np.tile(np.arange(50), 3)
     symbol = np.repeat(np.arange(3), 50)
     together = average_uniqueness(first, first + 4, symbol)
     alone = average_uniqueness(first[:50], first[:50] + 4)
     np.testing.assert_allclose(together, np.tile(alone, 3), rtol=1e-12)
-    assert effective_size(together, symbol) == pytest.approx(effective_size(alone))
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
@@ -75,12 +73,7 @@ def test_the_order_of_rows_does_not_matter() -> None:
 def test_no_labels_are_worth_nothing() -> None:
     none = np.array([], dtype=np.int64)
     assert len(average_uniqueness(none, none)) == 0
-    assert effective_size(np.array([]), none) == 0.0
     assert concurrency(none, none, 3).tolist() == [0, 0, 0]
-
-
-def test_labels_without_a_weight_count_for_nothing() -> None:
-    assert effective_size(np.array([0.5, np.nan, 0.25])) == 0.75
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,6 @@ class History:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(self.close / self.previous(self.close))
 
-    def ranges(self) -> Floats:
-        """Log high over low; NaN where a price is not positive."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(self.high / self.low)
-
     def around(self, at: int, width: int = NEIGHBOURS) -> Rows:
         """Rows of the same symbol up to ``width`` bars before and after a row, itself and the one after it left out."""
         near = np.arange(max(at - width, 0), min(at + width + 1, len(self)))
@@ -114,7 +109,7 @@ class History:
         return np.where(self.begins[rows], np.nan, values)
 
     def ranges_of(self, rows: Rows) -> Floats:
-        """``ranges`` of some rows."""
+        """Log high over low of some rows; NaN where a price is not positive."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(self.high[rows] / self.low[rows])
 
