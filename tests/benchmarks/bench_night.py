@@ -19,15 +19,19 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def night(home: Path, problem: str) -> tuple[dict[str, Any], float]:
-    """The night's document and its wall seconds as a whole process."""
+def night(home: Path, problem: str, *options: str) -> tuple[dict[str, Any], float]:
+    """The night's document and its wall seconds as a whole process; options are the command's."""
     environment = {**os.environ, "NOCTURNE_HOME": str(home)}
     begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", problem, "--json"],
-        cwd=PROJECT, env=environment, stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
-    return json.loads(done.stdout), time.monotonic() - begun
+    # A file and not a pipe: what a night that died has left running would hold the pipe open.
+    with tempfile.TemporaryFile() as told:
+        subprocess.run(
+            [sys.executable, "-m", "flows.cli", "run", problem, *options, "--json"],
+            cwd=PROJECT, env=environment, stdout=told, check=True,
+        )  # fmt: skip
+        took = time.monotonic() - begun
+        told.seek(0)
+        return json.load(told), took
 
 
 def main() -> None:

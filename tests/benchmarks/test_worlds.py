@@ -96,7 +96,7 @@ def test_a_problem_through_its_nights_reads_one_gate_and_crowns_a_baseline() -> 
 
 @pytest.mark.slow
 def test_the_benchmark_runs_and_prints_a_row_a_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_false_promotion.main(["--universes", "3", "--nights", "3"]) == 0
+    assert bench_false_promotion.main(["--universes", "3", "--nights", "3", "--workers", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:6]] == ["1", "1", "1", "3"]
     assert "of 3 universes promoted something false" in lines[-1]
