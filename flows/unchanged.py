@@ -1,8 +1,8 @@
 """A night on which nothing changed is answered from the last one's record, before Prefect is even imported.
 
-"Nothing" means: the problem, the bytes that its source holds, the day (a bar that was unfinished yesterday is finished
-today), the code, the lock, the registry, and the champion that the last night left. Every night, answered or run,
-leaves a record of its own below ``runs/<problem>/``.
+"Nothing" means: the problem, the bytes of its source and of its membership file, the day (a bar that was unfinished
+yesterday is finished today), the code, the lock, the registry, and the champion that the last night left. Every night,
+answered or run, leaves a record of its own below ``runs/<problem>/``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,19 @@ def fingerprint(problem: Problem) -> str:
         {
             "problem": problem.digest(),
             "source": source_digest(from_problem(problem)),
+            "membership": _membership(problem),
             "day": "" if problem.source.startswith("builtin:") else str(datetime.now(UTC).date()),
             "registry": tracking_uri(),
             "code": storage.code_digest("tasks", "flows"),
             "lock": storage.lock_digest(),
         }
     )
+
+
+def _membership(problem: Problem) -> str:
+    """What the file says who belonged when; a file that is missing is for the night to tell."""
+    path = Path(problem.membership)
+    return storage.sha256_file(path) if path.is_file() else ""
 
 
 def last_night(problem: Problem, mark: str) -> dict[str, Any] | None:
