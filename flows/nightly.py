@@ -39,7 +39,7 @@ from tasks.environment import installed_versions
 from tasks.evaluation import CHAMPION
 from tasks.features.catalogue import lookback
 from tasks.features.task import build_features, check_features, specification
-from tasks.leaderboard.task import inspect, score, shortlist
+from tasks.leaderboard.task import inspect, other_histories, score, shortlist
 from tasks.problem import Problem
 from tasks.registry.fits import Fits
 from tasks.registry.records import Night
@@ -106,7 +106,10 @@ def nightly(problem: Problem) -> Facts:
         )  # fmt: skip
         traded = zipline_check.submit(problem, snapshot, rows, board, (leader.name, same))
         sheet = draw_tear_sheet.submit(problem, board.backtests[0]) if board.backtests else None
-        explained = explain.submit(problem, features, rows, leader.engine, leader.model)
+        explained, elsewhere = (
+            explain.submit(problem, features, rows, leader.engine, leader.model),
+            other_histories.submit(features, rows),
+        )
         refitted = _refit(problem, features, rows, jobs)
     with clock.stage("gate"):
         night = Night(
@@ -138,6 +141,7 @@ def nightly(problem: Problem) -> Facts:
             gate_backtests=earned,
             event_driven=traded.result(),
             tear_sheet=sheet.result() if sheet else None,
+            other_histories=elsewhere.result(),
             forecasts=forecasts(night.leaderboard, fits.gated, verdict.evidence.gate_losses),
             importance_of=leader.name,
             importance=explained.result().importance,

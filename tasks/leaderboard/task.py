@@ -18,18 +18,18 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import Candidate, EngineResult, Rows, Snapshot, Target, resolved
+from tasks.contracts import Candidate, EngineResult, FeatureMatrix, Rows, Snapshot, Target, resolved
 from tasks.documents import from_json, to_json
 from tasks.errors import EngineError
 from tasks.evaluation import Backtest, Leaderboard
-from tasks.leaderboard import alarm, canaries, figures, noise
+from tasks.leaderboard import alarm, canaries, diagnostic, figures, noise
 from tasks.leaderboard.joined import FOLD, Walked
 from tasks.leaderboard.losses import FloatArray
 from tasks.leaderboard.ranking import rank
 from tasks.leaderboard.shortlist import Shortlist, choose
 from tasks.problem import Problem
 from tasks.statistics.shuffle import shuffled_labels
-from tasks.storage import StageStore, home, read_json, read_parquet, sha256_json, write_json, write_parquet
+from tasks.storage import StageStore, home, read_json, read_matrix, read_parquet, sha256_json, write_json, write_parquet
 
 CODE = (
     "tasks/leaderboard",
@@ -42,7 +42,9 @@ CODE = (
 )
 SEARCHED = ["symbol", "time", "session", "label", "label_end", "window"]
 ROWS = [*SEARCHED, "weight", "scored_by"]
+LEARNED = ["symbol", "time", "session", "label", "label_end", "fit_gate"]
 BOARD, PREDICTIONS = "leaderboard.json", "predictions.parquet"
+HISTORIES = "histories.json"
 log = logging.getLogger("nocturne.leaderboard")
 
 
@@ -196,6 +198,25 @@ def _fitted(candidate: Candidate) -> list[Any]:
 def _predictions(candidate: Candidate) -> FloatArray:
     frame = read_parquet(candidate.predictions, ["prediction"])
     return frame["prediction"].to_numpy(dtype=np.float64)
+
+
+@task(name="other-histories", cache_policy=NO_CACHE)
+def other_histories(features: FeatureMatrix, rows: Rows) -> tuple[float, ...]:
+    """Skills of ridge on the paths of ``diagnostic.py``, on the rows before the gate; taken from the store if known.
+
+    For the report alone: it trains on what came after, so neither the board nor the gate is given it.
+    """
+    store, columns = StageStore(), features.spec.columns
+    inputs = {"rows": rows.ref.sha256, "features": features.ref.sha256, "columns": columns, "embargo": rows.embargo}
+    key = store.key("histories", {**inputs, "target": to_json(rows.target)}, CODE)
+    folder = store.get("histories", key)
+    if folder is None:
+        frame, matrix = read_parquet(rows.ref, LEARNED), read_matrix(features.ref, columns)
+        found = diagnostic.other_histories(frame, matrix, columns, rows.target, embargo=rows.embargo)
+        with store.put("histories", key) as staging:
+            write_json(staging / HISTORIES, list(found))
+        folder = store.folder("histories", key)
+    return tuple(read_json(folder / HISTORIES))
 
 
 @task(name="inspect", cache_policy=NO_CACHE)

@@ -33,8 +33,9 @@ class Facts:
     ``problem`` is ``Problem.model_dump(mode="json")``. ``importance`` belongs to ``importance_of``. ``version`` is the
     registered version that this night made, ``champion_version`` the one that the alias names after it; empty if none.
     ``run_url`` is a page of the tracking server, if it has any. ``tear_sheet`` is the page of the backtest and
-    ``event_driven`` what Zipline said of it; ``gate_backtests`` are those on the gate window. ``bars_needed`` is how
-    many bars the champion takes for one prediction. ``seconds`` is wall time by stage.
+    ``event_driven`` what Zipline said of it; ``gate_backtests`` are those on the gate window. ``other_histories`` are
+    the skills of ridge on the paths of combinatorial purged cross-validation, which chose nothing. ``bars_needed`` is
+    how many bars the champion takes for one prediction. ``seconds`` is wall time by stage.
     """
 
     run_id: str
@@ -58,6 +59,7 @@ class Facts:
     tear_sheet: Ref | None = None
     event_driven: tuple[ZiplineCheck, ...] = ()
     gate_backtests: tuple[Backtest, ...] = ()
+    other_histories: tuple[float, ...] = ()
     bars_needed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     engine_seconds: dict[str, float] = field(default_factory=dict)
