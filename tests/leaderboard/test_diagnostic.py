@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,12 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tasks.contracts import Target
-from tasks.leaderboard import diagnostic
+from tasks.contracts import FeatureMatrix, FeatureSpec, Rows, Target
+from tasks.leaderboard import diagnostic, task
 from tasks.leaderboard.diagnostic import other_histories
 from tasks.leaderboard.losses import IntArray
 from tasks.statistics import cross_validation as cv
+from tasks.storage import write_parquet
 from tests.leaderboard.walks import BARRIER, DIRECTION, RETURN, VOLATILITY, FloatArray, rows_of
 
 Fit = Callable[[IntArray, IntArray], FloatArray]
@@ -215,3 +217,23 @@ def test_twenty_years_of_two_hundred_features_take_no_time() -> None:
         other_histories(rows, X, names(X), RETURN, embargo=5)
         taken.append(time.process_time() - begun)
     assert min(taken) < 2.0
+
+
+def test_the_task_reads_what_is_stored_and_computes_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOCTURNE_HOME", str(tmp_path / "state"))
+    frame = rows_of(1200, horizon=2)
+    X = features_of(frame)
+    frame = labelled(frame, X, 0.2)
+    columns = tuple(names(X))
+    stored = frame[["symbol", "time", "session"]].join(pd.DataFrame(X, columns=columns))
+    features = FeatureMatrix(
+        ref=write_parquet(tmp_path / "matrix.parquet", stored), spec=FeatureSpec(columns=columns, tick=0.01), lookback=0
+    )
+    rows = Rows(
+        ref=write_parquet(tmp_path / "rows.parquet", frame), target=RETURN, windows=(), purged=0, embargo=5,
+        term_start="",
+    )  # fmt: skip
+    first = task.other_histories.fn(features, rows)
+    assert first == other_histories(frame, X, columns, RETURN, embargo=5)
+    monkeypatch.setattr(diagnostic, "other_histories", None)
+    assert task.other_histories.fn(features, rows) == first
