@@ -3,7 +3,7 @@
 ```
 counted      shortlist and leaderboard    scores, bootstraps, SPA, StepM, MCS, PBO; trials, deflated Sharpe; backtests
              the shuffled canary          its job alone, in the process that refits the leader's recipe anyway
-             the truncation test          its processor time, as it runs beside the search
+             truncation test, histories   their processor time, as they run beside the search and the refits
              gate                         alarms, the champion scored in a clean process, judgement, backtests there
              the champion's licence       its recipe refitted at every origin inside the gate, once a term
 not counted  search; refits on the folds, before the gate and of what ships: the engines' work
@@ -41,7 +41,9 @@ LIMIT = 0.10
 EARLIER = "2018-12-21"
 """The built-in bars end on 2018-12-31: the champion was made a week before."""
 ORIGIN = "fit_origin_"
+BESIDE = ("check-features", "other-histories")
 AT_GATE = "backtest on the gate"
+REPORTED = ("zipline check", "tear sheet", "explain", "report")
 QUICK = ("--set", "engines=[baseline, linear]")
 
 
@@ -102,13 +104,14 @@ def counted(calls: Sequence[Call], stages: Mapping[str, float]) -> dict[str, flo
         wall[call.task] = wall.get(call.task, 0.0) + call.wall
     refits = [fit for call in calls if call.task == "refit" for fit in call.result.candidates]
     origins = [fit.job_seconds for fit in refits if fit.rows.startswith(ORIGIN)]
-    truncation = next(call for call in calls if call.task == "check-features")
+    truncation, histories = (next(call for call in calls if call.task == name) for name in BESIDE)
     within = [wall[name] for name in ("leaderboard", "count trials", "backtest", "inspect", "gate", AT_GATE)]
     return {
         "statistics: shortlist": wall["shortlist"],
         "statistics: scores, bootstraps, SPA, StepM, MCS, PBO": wall["leaderboard"],
         "statistics: ledger, independent trials": wall["count trials"],
         "statistics: backtests, deflated Sharpe": wall["backtest"],
+        f"statistics: other histories ({histories.wall:.1f} s on the clock)": histories.processor,
         "canary: the leader's recipe on shuffled labels": sum(fit.job_seconds for fit in refits if fit.shuffle),
         f"canary: truncation test ({truncation.wall:.1f} s on the clock)": truncation.processor,
         "gate: alarms": wall["inspect"],
@@ -136,7 +139,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("|---|---|---|")
     for what, seconds in [*costs.items(), ("**statistics, canaries and gate**", total), ("the night", whole)]:
         print(f"| {what} | {seconds:.1f} | {seconds / whole:.1%} |")
-    print("\nstages: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items()))
+    print(
+        "\nfor the report, not counted: "
+        + ", ".join(f"{call.task} {call.wall:.1f} s" for call in calls if call.task in REPORTED)
+    )
+    print("stages: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items()))
     print(f"{total / whole:.1%} of the night, at most {LIMIT:.0%} wanted")
     return int(total > LIMIT * whole and not given.changes)
 

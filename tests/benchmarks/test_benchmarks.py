@@ -11,6 +11,7 @@ from prefect import Task
 
 from flows import nightly
 from tests.benchmarks import __main__ as every
+from tests.benchmarks import bench_cost
 from tests.benchmarks.bench_cost import Call, counted, timed
 from tests.benchmarks.universes import lived, processor_seconds, side_by_side
 
@@ -54,16 +55,21 @@ def test_costs_are_those_of_the_tasks_and_of_the_jobs_that_make_no_model() -> No
     )  # fmt: skip
     names = ("shortlist", "leaderboard", "count trials", "backtest", "inspect", "gate", "backtest on the gate")
     calls = [Call(name, 0.5, 0.4, None) for name in names]
-    calls += [Call("check-features", 9.0, 0.25, ()), Call("refit", 300.0, 0.1, refitted), Call("search", 60.0, 0.1, ())]
+    calls += [
+        Call("check-features", 9.0, 0.25, ()),
+        Call("other-histories", 9.0, 0.5, ()),
+        Call("refit", 300.0, 0.1, refitted),
+    ]
+    calls.append(Call("search", 60.0, 0.1, ()))
     costs = counted(calls, {"leaderboard": 2.0, "gate": 1.75})
-    assert sum(costs.values()) == pytest.approx(0.5 + 1.0 + 0.25 + 4.0 + 2.0 + 1.75)
+    assert sum(costs.values()) == pytest.approx(0.5 + 1.0 + 0.75 + 4.0 + 2.0 + 1.75)
     assert {name for name in costs if "at 2 origins" in name}
 
 
 def test_a_night_has_every_task_that_is_counted() -> None:
     there = {found.name for found in vars(nightly).values() if isinstance(found, Task)}
-    wanted = {"shortlist", "leaderboard", "count trials", "backtest", "check-features", "refit", "inspect", "gate"}
-    assert {*wanted, "backtest on the gate"} <= there
+    wanted = {"shortlist", "leaderboard", "count trials", "backtest", "refit", "inspect", "gate"}
+    assert {*wanted, bench_cost.AT_GATE, *bench_cost.BESIDE, *bench_cost.REPORTED} <= there
 
 
 def test_tasks_are_timed_while_the_block_runs_and_not_after() -> None:
