@@ -24,6 +24,7 @@ from tasks.report.facts import Facts
 from tasks.storage import home
 
 HOME = "NOCTURNE_HOME"
+ELSEWHERE = ("NOCTURNE_TRACKING_URI", "MLFLOW_TRACKING_URI")
 
 
 @flow(name="canary", flow_run_name="canary {problem.name}")
@@ -52,13 +53,15 @@ def this_week() -> int:
 
 @contextmanager
 def state_of_its_own(market: str) -> Iterator[None]:
-    """Registry, ledger and stages below ``canaries/state`` of the state folder while the block runs."""
-    before = os.environ.get(HOME)
-    os.environ[HOME] = str(home() / "canaries" / "state" / market)
+    """Registry, ledger and stages below ``canaries/state`` of the state folder while the block runs.
+
+    A tracking server that the environment names is left alone meanwhile.
+    """
+    folder = home() / "canaries" / "state" / market
+    before = {name: os.environ.pop(name, None) for name in (HOME, *ELSEWHERE)}
+    os.environ[HOME] = str(folder)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[HOME]
-        else:
-            os.environ[HOME] = before
+        del os.environ[HOME]
+        os.environ.update({name: value for name, value in before.items() if value is not None})

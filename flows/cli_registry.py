@@ -44,12 +44,20 @@ def _render_models(document: dict[str, Any]) -> None:
 
 def ledger(
     problem: Annotated[str, typer.Argument(help="A problem's name; empty means all.")] = "",
+    begin_anew: Annotated[
+        str | None,
+        typer.Option(help="Why the count of reads begins anew, where the ledger was lost for good; it is kept."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List what was tried: nights, candidates, every read of the gate with its level and outcome, licences."""
     from tasks.registry.ledger import Ledger
 
     with Ledger.open() as opened:
+        if begin_anew is not None:
+            from tasks.registry import continuity, mlflow_store
+
+            continuity.begin_anew(opened, continuity.told(mlflow_store.open_store(), problem), begin_anew)
         document = {"problem": problem, **opened.told(problem)}
     show(as_json, document, _render_ledger)
 
@@ -60,6 +68,9 @@ def _render_ledger(document: dict[str, Any]) -> None:
         f"{document['nights']:,} nights, {document['trials']:,} candidates scored, {len(document['reads']):,} reads of "
         "the gate; every row verified"
     )
+    for anew in document["begun_anew"]:
+        text = f"begun anew on {anew['at'][:10]}: {anew['why']}; given up: {', '.join(anew['lost'])}"
+        out.print(text, style="yellow", markup=False)
     if not document["reads"]:
         return
     table = Table(box=None, pad_edge=False)

@@ -191,7 +191,8 @@ class Evidence:
     of this read of the gate within its term, 0 if the gate was not read for a challenger; ``level`` the significance
     that this read has. ``gate_losses``: mean loss by date-averaged rows of everything scored on the gate.
     ``refreshable`` names the candidate that is the champion's recipe refitted through last night, if the champion may
-    be refreshed with it; ``not_refreshed`` says why it may not.
+    be refreshed with it; ``not_refreshed`` says why it may not. ``underpowered`` says why the gate finds too little
+    to be read for the challenger; ``notes`` are what a reader of the decision must know and what decides nothing.
     """
 
     challenger: str
@@ -218,6 +219,8 @@ class Evidence:
     waivers: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
+    underpowered: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

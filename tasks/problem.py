@@ -115,7 +115,7 @@ class Problem(BaseModel):
     refit: Literal["through_gate", "none"] = _field(
         "through_gate", 51, "Ship the gated recipe refitted through the last bar, or the gated fit itself."
     )
-    allow_partial: bool = _field(False, 52, "Promote even if an engine failed or symbols were quarantined.")
+    allow_partial: bool = _field(False, 52, "Promote even if an engine failed or much of a panel is in quarantine.")
     waive_survivorship: bool = _field(
         False, 54, "Promote return models of a universe of survivors; the waiver is recorded."
     )

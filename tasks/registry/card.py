@@ -48,6 +48,7 @@ def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
         "degraded": json.dumps([*(evidence.partial if evidence else ()), *(evidence.alarms if evidence else ())]),
         "notes": json.dumps([*night.notes, *entry.notes, *entry.shipped.notes]),
         **(_gate_tags(evidence) if evidence else {}),
+        **_ledger_tags(entry),
     }
     if math.isfinite(entry.smearing):
         tags["smearing"] = repr(entry.smearing)
@@ -55,6 +56,16 @@ def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
         tags["distance_from_gated_fit"] = repr(entry.distance)
     tags |= {f"gate.{name}": repr(value) for name, value in entry.gate_metrics}
     return {name: value for name, value in tags.items() if value}
+
+
+def _ledger_tags(entry: Entry) -> dict[str, str]:
+    """What the night left in the ledger: a registry that knows of it tells a ledger that was lost."""
+    mark = entry.ledger
+    return {
+        "ledger_row": "" if mark is None else str(mark.row),
+        "ledger_sha256": "" if mark is None else mark.sha256,
+        "ledger_read": str(entry.read_row) if entry.read_row else "",
+    }
 
 
 def _gate_tags(evidence: Evidence) -> dict[str, str]:

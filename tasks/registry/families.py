@@ -1,8 +1,13 @@
 """Which reads of the gate count together: the same target, mostly the same bars, the same term. Pure.
 
-A read is keyed by what it looks at, not by what the problem is called. Two reads are of one family if they predict the
-same and their symbols overlap by at least half of their union (Jaccard's index), or if at least half of their series
-are the same series whatever they are called.
+A read is keyed by what it looks at, not by what the problem is called. Two reads are of one family if they are of one
+kind of target and size of bar and their symbols overlap by at least half of their union (Jaccard's index), or if at
+least half of their series are the same series whatever they are called.
+
+Why the target's parameters are left out of the count: a horizon of 6 for one of 5, a barrier of 2.05 for one of 2, the
+date's mean taken off or not are further tries at the same bars, and each with a budget of its own would buy as many
+budgets as there are numbers. Whether two forecasts are of the same quantity is another question, and stays exact:
+champions, recipes and licences are known by ``alike``.
 
 Why half of the union: to add or drop a symbol must not buy a new budget of error. A panel of n symbols and one that
 differs from it by a symbol overlap by n / (n + 1), half at the least (one symbol beside two); and two universes that
@@ -15,6 +20,7 @@ the same bars. The fingerprint is over the labels of the term before the current
 from __future__ import annotations
 
 import hashlib
+import re
 from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -33,6 +39,7 @@ LEAST_LABELS = 60
 DECIMALS = 9
 BEGINNING = pd.Timestamp("1970-01-01")
 END = "9999-12-31"
+PREDICTS = re.compile(r"(?P<target>\w+)(?: \(.*\))? over \d+ x (?P<bar>\w+) on \S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +56,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What a read looks at: what is predicted, the symbols, the series behind them, and the term."""
+    """What a read looks at: what is predicted (``Problem.predicts``), the symbols, the series behind them, the term."""
 
     predicts: str
     symbols: frozenset[str]
@@ -57,9 +64,25 @@ class Family:
     term: Term
 
     def holds(self, predicts: str, symbols: Collection[str], series: Collection[str]) -> bool:
-        """Whether another read, of whatever term, looks at the same target and mostly the same bars."""
-        named = predicts == self.predicts and jaccard(self.symbols, symbols) >= LEAST_OVERLAP
+        """Whether another read, of whatever term, counts with this: the same kind of target, mostly the same bars."""
+        return self._mostly(counted_as(predicts) == counted_as(self.predicts), symbols, series)
+
+    def alike(self, predicts: str, symbols: Collection[str], series: Collection[str]) -> bool:
+        """Whether another look is at the very same quantity, parameters included, of mostly the same bars."""
+        return self._mostly(predicts == self.predicts, symbols, series)
+
+    def _mostly(self, target: bool, symbols: Collection[str], series: Collection[str]) -> bool:
+        named = target and jaccard(self.symbols, symbols) >= LEAST_OVERLAP
         return named or jaccard(self.series, series) >= LEAST_OVERLAP
+
+
+def counted_as(predicts: str) -> str:
+    """Target and size of bar of ``Problem.predicts``: what reads are counted by. Other words stand for themselves.
+
+    "triple_barrier (profit 2, stop 2) over 5 x 1d on XNYS" is counted as "triple_barrier of 1d".
+    """
+    found = PREDICTS.fullmatch(predicts)
+    return f"{found['target']} of {found['bar']}" if found else predicts
 
 
 def jaccard(one: Collection[str], other: Collection[str]) -> float:

@@ -18,6 +18,7 @@ replacement in the term is at most alpha, however the reads depend on each other
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,11 +29,9 @@ import pandas as pd
 from tasks.evaluation import Decision, Evidence, GateComparison
 from tasks.registry import reasons
 from tasks.statistics.diebold_mariano import diebold_mariano
+from tasks.statistics.losses import row_losses
 
 FloatArray = npt.NDArray[np.float64]
-
-CLIP = 1e-6
-"""Probabilities are kept this far from 0 and 1, as on the leaderboard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,7 @@ class Policy:
     """What a problem lets the gate do.
 
     ``alpha`` is the chance of any false replacement in a term; ``allow_partial`` promotes although an engine failed or
-    symbols were quarantined; a QLIKE that is worse at ``qlike_level`` rules a replacement out.
+    much of the universe is in quarantine; a QLIKE that is worse at ``qlike_level`` rules a replacement out.
     """
 
     alpha: float = 0.05
@@ -61,11 +60,7 @@ def losses_by_date(
     Squared error, or minus the log likelihood with probabilities kept 1e-6 from 0 and 1. A prediction that is
     not finite makes its date's loss NaN, which ``compare`` refuses: no date is scored on fewer names than another's.
     """
-    if loss == "mse":
-        losses = (label - prediction) ** 2
-    else:
-        p = np.clip(prediction, CLIP, 1.0 - CLIP)
-        losses = -(label * np.log(p) + (1.0 - label) * np.log1p(-p))
+    losses = row_losses(loss, label, prediction)
     return mean_by_date(sessions, np.where(np.isfinite(prediction), losses, np.nan))
 
 
@@ -129,6 +124,11 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
 
     ``promote`` is empty unless the alias is to move.
     """
+    found = _decided(evidence, policy)
+    return dataclasses.replace(found, reasons=(*found.reasons, *sorted(evidence.notes)))
+
+
+def _decided(evidence: Evidence, policy: Policy) -> Decision:
     if evidence.alarms:
         return Decision(outcome="quarantined", promote="", reasons=reasons.alarmed(evidence))
     level = level_of(evidence, policy)
@@ -166,6 +166,8 @@ def obstacles(evidence: Evidence, policy: Policy) -> tuple[str, ...]:
         found.append(f"The leader, {evidence.challenger}, is itself a baseline.")
     if not evidence.best_baseline:
         found.append("There is no test against the best baseline (none could be fitted).")
+    if evidence.underpowered:
+        found.append(evidence.underpowered)
     return (*found, *_common(evidence, policy))
 
 

@@ -21,7 +21,9 @@ from tasks.documents import digest
 from tasks.errors import EngineError
 from tasks.evaluation import CHAMPION, Decision, Evidence, Leaderboard
 from tasks.problem import Problem
+from tasks.registry import conditions
 from tasks.registry import gate as gates
+from tasks.registry.continuity import begun_anew
 from tasks.registry.evidence import Champion, GatedFit, GateRows, distance, evidence_digest, gather, read_gate
 from tasks.registry.families import Family, fingerprints, term_of
 from tasks.registry.fits import Fits
@@ -30,12 +32,6 @@ from tasks.registry.ledger import Asked, Ledger, Reading
 from tasks.registry.records import ChampionInfo, Entry, Night
 from tasks.registry.renewal import Renewal, renewed
 from tasks.storage import read_parquet, read_predictions
-
-DAILY_DATES = 504
-EFFECTIVE = 30.0
-RETURNS = ("return", "direction", "triple_barrier")
-RESTATED = "restated"
-"""Data checks whose name begins so found bars that were told otherwise before."""
 
 ROWS = ["symbol", "time", "session", "label", "label_end", "window", "scored_by", "fit_gate", "fit_all"]
 
@@ -77,7 +73,7 @@ def judge(night: Night, fits: Fits, champion: ScoredChampion | None, ledger: Led
     be read or written: without it nothing is decided.
     """
     field = _field(night, fits, champion)
-    known = _known(night, fits, field)
+    known = _known(night, fits, field, ledger)
     policy = policy_of(night)
     reading = _reading(night, field, known, policy, ledger)
     evidence = _read(field, known, reading)
@@ -85,10 +81,10 @@ def judge(night: Night, fits: Fits, champion: ScoredChampion | None, ledger: Led
         renewal = Renewal(night=night, fits=fits, info=champion.info, frame=field.frame, gate=field.gate)
         evidence = renewed(evidence, renewal, field.family, ledger)
     decision = gates.decide(evidence, policy)
-    ledger.record_decision(reading, night.problem.name, field.challenger.recipe_sha256, decision)
+    mark = ledger.record_decision(reading, night.problem.name, field.challenger.recipe_sha256, decision)
     title = champion.info.candidate if champion is not None and decision.outcome == "refreshed" else ""
     entry = _entry(night, fits, field, decision=decision, evidence=evidence)
-    entry = dataclasses.replace(entry, title=title, read_row=reading.row)
+    entry = dataclasses.replace(entry, title=title, read_row=reading.row, ledger=mark)
     return Verdict(decision=decision, evidence=evidence, entry=entry)
 
 
@@ -109,39 +105,6 @@ def family_of(problem: Problem, snapshot: Snapshot, frame: pd.DataFrame) -> Fami
     )
 
 
-def required_dates(night: Night) -> int:
-    """Gate dates without which nothing is replaced: two years of daily bars, whatever the problem asks for."""
-    return max(night.problem.gate_sessions, DAILY_DATES) if night.problem.bar == "1d" else night.problem.gate_sessions
-
-
-def partial(night: Night) -> tuple[str, ...]:
-    """What is missing from a night's evidence: engines that failed, symbols set apart."""
-    failed = [f"engine {r.engine} failed: {r.error.splitlines()[0]}" for r in night.results if r.error]
-    apart = [f"{len(night.snapshot.quarantined)} symbols quarantined"] if night.snapshot.quarantined else []
-    return tuple(failed + apart)
-
-
-def data_obstacles(night: Night) -> tuple[str, ...]:
-    """What the bars themselves rule out: a universe of survivors for returns, a history that was restated."""
-    found = []
-    if _of_survivors(night) and not night.problem.waive_survivorship:
-        found.append(
-            f"Every one of the {len(night.snapshot.symbols)} symbols reaches the last session: a universe of "
-            f"survivors, whose {night.problem.target} models are not promoted unless waive_survivorship is set."
-        )
-    restated = sum(count for rule, count in night.snapshot.finding_counts.items() if rule.startswith(RESTATED))
-    if restated:
-        found.append(f"The source has restated {restated} bars that were read before: see the data findings.")
-    return tuple(found)
-
-
-def waivers(night: Night) -> tuple[str, ...]:
-    """What is let pass because the problem says so."""
-    if _of_survivors(night) and night.problem.waive_survivorship:
-        return (f"survivorship, all {len(night.snapshot.symbols)} symbols reach the last session",)
-    return ()
-
-
 def why_not_comparable(champion: ChampionInfo, night: Night) -> str:
     """Why the champion's registered fit cannot be scored on tonight's gate rows, or nothing."""
     if champion.predicts and champion.predicts != night.problem.predicts:
@@ -153,10 +116,6 @@ def why_not_comparable(champion: ChampionInfo, night: Night) -> str:
     if pd.Timestamp(end) >= pd.Timestamp(first):
         return f"its gated fit learned from bars up to {end}, and the gate starts at {first}"
     return ""
-
-
-def _of_survivors(night: Night) -> bool:
-    return night.snapshot.survivors_only and night.problem.target in RETURNS
 
 
 def _baselines(board: Leaderboard) -> list[str]:
@@ -185,26 +144,30 @@ def _field(night: Night, fits: Fits, champion: ScoredChampion | None) -> _Field:
     )
 
 
-def _known(night: Night, fits: Fits, field: _Field) -> Evidence:
+def _known(night: Night, fits: Fits, field: _Field, ledger: Ledger) -> Evidence:
     """The evidence before the challenger is scored."""
     ranked = _baselines(night.leaderboard)
     lost = [f"baseline {name} could not be fitted again" for name in ranked if name not in fits.gated]
     unasked = [] if fits.canary else ["the canary could not be fitted, so that nothing is known of leaks into the fit"]
     window = next((window for window in night.rows.windows if window.name == "gate"), None)
+    best = next((name for name in ranked if name in fits.gated), "")
+    foreseen, underpowered = conditions.foresight(night, field.challenger, best, len(field.gate.dates))
     return gather(
         field.gate,
         field.challenger,
         field.baselines,
-        next((name for name in ranked if name in fits.gated), ""),
+        best,
         field.champion,
-        required_dates=required_dates(night),
+        required_dates=conditions.required_dates(night),
         effective=window.effective if window is not None else 0.0,
-        required_effective=EFFECTIVE,
-        partial=(*partial(night), *_unranked(night), *lost, *unasked),
+        required_effective=conditions.EFFECTIVE,
+        partial=(*conditions.partial(night), *_unranked(night), *lost, *unasked),
         alarms=night.leaderboard.alarms,
-        obstacles=data_obstacles(night),
-        waivers=waivers(night),
+        obstacles=conditions.data_obstacles(night),
+        waivers=conditions.waivers(night),
         term=field.family.term.first,
+        underpowered=underpowered,
+        notes=(*conditions.notes(night), *foreseen, *begun_anew(ledger, field.family.term.first)),
     )
 
 

@@ -4,7 +4,7 @@ How a read is spent, inside one transaction that is committed before the gate is
 
 1. Identical evidence (recipe, labels and predictions on the gate) was read before: the same number and level again.
 2. This recipe's promotion was decided and never came about (a run that died): its read counts on, for it was won.
-3. The recipe was read before, and fewer than 21 gate dates came since: no read, and no read is spent.
+3. The recipe was read before on this very target, and fewer than 21 gate dates came since: nothing is read or spent.
 4. Else the number is one more than the family's reads in this term and later ones, the level alpha / (k (k + 1)).
 
 So a kill after the commit costs nothing: the read stays counted, and the rerun is case 1. Which reads are of one family
@@ -25,11 +25,13 @@ from tasks.evaluation import Decision, Licence
 from tasks.registry.chain import WAIT_SECONDS, Chain, Row, Schema
 from tasks.registry.families import Family, Term
 from tasks.registry.gate import read_level
+from tasks.registry.records import Mark
 from tasks.storage import home
 
 VERSION = 1
 FRESH_DATES = 21
 ALIASED = "alias moved"
+ANEW = "begun anew"
 
 _LOOK: dict[str, Any] = {"at": "TEXT", "problem": "TEXT", "predicts": "TEXT", "symbols": "TEXT", "series": "TEXT"}
 SCHEMA: Schema = {
@@ -120,6 +122,11 @@ class Trial:
     fold_loss: float
 
 
+def ledger_path() -> Path:
+    """Where the state folder's ledger lies."""
+    return home() / "ledger" / "ledger.db"
+
+
 class Ledger:
     """An opened ledger; close it, or use it as a context."""
 
@@ -129,7 +136,7 @@ class Ledger:
     @classmethod
     def open(cls, path: Path | None = None, wait: float = WAIT_SECONDS) -> Ledger:
         """The ledger of the state folder (or of this file), verified. Raises as ``Chain`` and ``Chain.verify``."""
-        chain = Chain(path or home() / "ledger" / "ledger.db", SCHEMA, VERSION, wait)
+        chain = Chain(path or ledger_path(), SCHEMA, VERSION, wait)
         try:
             chain.verify()
         except BaseException:
@@ -174,12 +181,16 @@ class Ledger:
             return Reading(row=row, k=k, level=level)
 
     def told(self, problem: str = "") -> dict[str, Any]:
-        """What one problem's nights, or all, left here: counts, every read with its outcome, every licence."""
+        """What one problem's nights, or all, left here: counts, every read with its outcome, every licence.
+
+        ``begun_anew`` is of the ledger as a whole.
+        """
         mine = ("problem = ?", (problem,)) if problem else ("1", ())
         nights = self._chain.rows("nights", *mine)
         known = {night["id"] for night in nights}
         outcomes = {row["read"]: row["outcome"] for row in self._chain.rows("outcomes") if row["outcome"] != ALIASED}
         return {
+            "begun_anew": self.begun_anew(),
             "nights": len(nights),
             "trials": sum(trial["night"] in known for trial in self._chain.rows("trials")),
             "reads": [
@@ -197,15 +208,30 @@ class Ledger:
         """How many reads of the gate count against this family in its term."""
         return _spent(self._alike("reads", family), family.term)
 
-    def record_decision(self, reading: Reading, problem: str, recipe: str, decision: Decision) -> None:
+    def record_decision(self, reading: Reading, problem: str, recipe: str, decision: Decision) -> Mark:
         """Note what came of a night: of its read if there was one, else of the night alone."""
         values = {"outcome": decision.outcome, "promote": decision.promote, "reasons": json.dumps(decision.reasons)}
-        self._outcome({"read": reading.row, "problem": problem, "recipe": recipe, "version": ""} | values)
+        return self._outcome({"read": reading.row, "problem": problem, "recipe": recipe, "version": ""} | values)
 
     def record_alias(self, problem: str, recipe: str, version: str) -> None:
         """Note that a version of this recipe took the alias: the promotion came about."""
         values = {"outcome": ALIASED, "promote": "", "reasons": "[]"}
         self._outcome({"read": 0, "problem": problem, "recipe": recipe, "version": version} | values)
+
+    def holds(self, mark: Mark) -> bool:
+        """Whether this ledger wrote that row; a mark without a hash asks for so many rows alone."""
+        found = self._chain.rows("outcomes", "id = ?", (mark.row,))
+        return bool(found) and mark.sha256 in ("", found[0]["sha256"])
+
+    def begin_anew(self, why: str, lost: Iterable[str]) -> None:
+        """Note for ever that what these entries of the registry rest on is lost, and that the count begins anew."""
+        values = {"outcome": ANEW, "promote": "", "reasons": json.dumps({"why": why, "lost": sorted(lost)})}
+        self._outcome({"read": 0, "problem": "", "recipe": "", "version": ""} | values)
+
+    def begun_anew(self) -> list[dict[str, Any]]:
+        """Each time that the count began anew: ``at`` (ISO UTC), ``why``, and the entries ``lost`` by it."""
+        rows = self._chain.rows("outcomes", "outcome = ?", (ANEW,))
+        return [{"at": row["at"], **json.loads(row["reasons"])} for row in rows]
 
     def unfinished(self, problem: str) -> tuple[str, str] | None:
         """What the problem's last night decided to promote, and when (ISO UTC), if its alias never moved; else None."""
@@ -215,7 +241,7 @@ class Ledger:
     def licence(self, family: Family, recipe: str) -> Licence | None:
         """The licence of this recipe in the family's term, granted or refused; None if it was not asked for yet."""
         term = family.term
-        rows = [row for row in self._alike("licences", family) if row["recipe"] == recipe]
+        rows = [row for row in self._alike("licences", family) if row["recipe"] == recipe and _same(row, family)]
         return next((_licence(row) for row in rows if term.first <= row["last"] < term.next), None)
 
     def record_licence(self, problem: str, family: Family, last: str, licence: Licence) -> Licence:
@@ -256,7 +282,7 @@ class Ledger:
         same = next((row for row in earlier if row["evidence"] == asked.evidence), None)
         if same is not None:
             return _again(same, asked)
-        mine = [row for row in earlier if row["recipe"] == asked.recipe]
+        mine = [row for row in earlier if row["recipe"] == asked.recipe and _same(row, asked.family)]
         if not mine:
             return None
         last = max(mine, key=lambda row: row["last"])
@@ -279,9 +305,10 @@ class Ledger:
         later = "id > ? AND problem = ? AND outcome = ?"
         return not self._chain.rows("outcomes", later, (decided[-1]["id"], problem, ALIASED))
 
-    def _outcome(self, values: Row) -> None:
+    def _outcome(self, values: Row) -> Mark:
         with self._chain.transaction():
-            self._chain.append("outcomes", values)
+            row = self._chain.append("outcomes", values)
+            return Mark(row=row, sha256=self._chain.rows("outcomes", "id = ?", (row,))[0]["sha256"])
 
     def _alike(self, table: str, family: Family) -> list[Row]:
         rows = self._chain.rows(table)
@@ -296,6 +323,11 @@ class Ledger:
             "term": family.term.first,
             "last": last,
         }
+
+
+def _same(row: Row, family: Family) -> bool:
+    """Whether a row is about the family's own quantity and not only of its kind."""
+    return family.alike(row["predicts"], _set(row["symbols"]), _set(row["series"]))
 
 
 def _spent(reads: Iterable[Row], term: Term) -> int:

@@ -50,8 +50,16 @@ class Store:
 
 def tracking_uri() -> str:
     """NOCTURNE_TRACKING_URI, MLFLOW_TRACKING_URI, or SQLite in the state folder. Needs no MLflow."""
-    given = os.environ.get("NOCTURNE_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
-    return given or f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
+    return os.environ.get("NOCTURNE_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
+
+
+def _own_uri() -> str:
+    return f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
+
+
+def is_own(store: Store) -> bool:
+    """Whether it lies in the state folder, beside the ledger, and is nobody else's."""
+    return store.tracking_uri == _own_uri()
 
 
 def shown_uri() -> str:
@@ -285,6 +293,14 @@ def history(store: Store, name: str) -> tuple[VersionInfo, ...]:
         holders.setdefault(str(version), []).append(alias)
     ordered = sorted(versions, key=lambda item: -int(item.version))
     return tuple(_version_info(item, tuple(sorted(holders.get(str(item.version), ())))) for item in ordered)
+
+
+def newest(store: Store, name: str) -> tuple[str, str, dict[str, str]] | None:
+    """Name, version and tags of the latest version of a registered model, or None if there is none."""
+    with _as_registry_error(f"{name}: its versions cannot be read"):
+        order = ["version_number DESC"]
+        found = store.client.search_model_versions(f"name='{name}'", max_results=1, order_by=order)
+    return (name, str(found[0].version), dict(found[0].tags)) if found else None
 
 
 def _version_info(version: Any, aliases: tuple[str, ...]) -> VersionInfo:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from tasks.evaluation import Evidence, GateComparison, Licence
-from tasks.registry.power import POWER, detectable_difference, needed_difference
+from tasks.registry.power import DAILY_DATES, POWER, Foresight, daily_spread, detectable_difference, needed_difference
 
 NOTHING = "There is no champion yet, and no baseline that could become one: nothing is promoted."
 
@@ -88,6 +88,17 @@ def tests(
     told = [_tested(item, evidence, level, won=is_beaten(item)) for item in ordered]
     worse = [_qlike(item, qlike_level) for item in ordered if not item.qlike_worse_p >= qlike_level]
     return (_level(evidence, level), *told, *worse, *_power(ordered, level))
+
+
+def foreseen(found: Foresight, rival: str, level: float) -> str:
+    """What the gate's first read can find, judged by the folds, beside what two years of daily bars would find."""
+    daily = daily_spread(level)
+    return (
+        f"Foreseen from the folds: on {found.dates} gate dates and at {level:.3g}, an advantage over {rival} of "
+        f"{found.share:.1%} of its loss is found with a probability of {POWER:.0%}, {found.spread:.3f} standard "
+        f"deviations of a bar's difference; {DAILY_DATES} independent daily bars would find {daily:.3f}, and no more "
+        "is allowed."
+    )
 
 
 def _hardness(item: GateComparison) -> float:

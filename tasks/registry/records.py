@@ -13,6 +13,14 @@ Role = Literal["shipped", "gated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The row of the ledger's ``outcomes`` that a night left, and the row's hash: by it the ledger is known again."""
+
+    row: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
     """The facts of one night: what went in, what competed, how it ranked."""
 
@@ -34,7 +42,8 @@ class Entry:
     are the closes (ISO UTC) of the last bar each was fitted on, label included. distance: root mean square difference
     of the two fits' predictions on the gate rows, in the target's unit; NaN where they were not compared. ``smearing``
     is Duan's factor for the gated fit (volatility; NaN where it is not known). ``title`` is the name that a refreshed
-    champion keeps, whatever tonight's job was called. ``read_row`` is the ledger's row of the read behind a decision.
+    champion keeps, whatever tonight's job was called. ``read_row`` is the ledger's row of the read behind a decision,
+    ``ledger`` what the night left there.
     """
 
     shipped: Candidate
@@ -49,6 +58,7 @@ class Entry:
     smearing: float = float("nan")
     title: str = ""
     read_row: int = 0
+    ledger: Mark | None = None
     backtests: tuple[Backtest, ...] = ()
     notes: tuple[str, ...] = ()
 

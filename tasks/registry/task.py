@@ -27,11 +27,11 @@ from tasks.documents import digest
 from tasks.errors import RegistryError
 from tasks.evaluation import Leaderboard
 from tasks.problem import Problem
-from tasks.registry import judgement, mlflow_store, nights, renewal, trials
+from tasks.registry import continuity, judgement, mlflow_store, nights, renewal, trials
 from tasks.registry.families import Family
 from tasks.registry.fits import Fits
 from tasks.registry.judgement import ScoredChampion, Verdict
-from tasks.registry.ledger import Ledger
+from tasks.registry.ledger import Ledger, ledger_path
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
 from tasks.storage import home, read_parquet
 
@@ -43,10 +43,12 @@ log = logging.getLogger("nocturne.registry")
 def open_registry(name: str = "") -> None:
     """Make the tables of registry and ledger on the first night; say what a run of this name left undone.
 
-    Raises RegistryError, StorageError or IntegrityError if one of them cannot be opened.
+    Raises RegistryError, StorageError or IntegrityError if one of them cannot be opened, IntegrityError if the ledger
+    lacks what the registry's entries rest on.
     """
-    mlflow_store.open_store()
+    store = mlflow_store.open_store()
     with Ledger.open() as ledger:
+        continuity.require(ledger, continuity.told(store, name), ledger_path())
         left = ledger.unfinished(name) if name else None
     if left is not None:
         log.warning(

@@ -26,7 +26,7 @@ from tasks.report.facts import (
 
 
 def document(facts: Facts) -> dict[str, Any]:
-    """The night's document. ``partial`` says whether an engine, a symbol or evidence is missing."""
+    """The night's document. ``partial`` says whether an engine or evidence is missing."""
     shown = {
         "run_id": facts.run_id,
         "problem": facts.problem.get("name", ""),
@@ -48,13 +48,14 @@ def document(facts: Facts) -> dict[str, Any]:
         "gate_backtests": [to_json(test) for test in facts.gate_backtests],
         "event_driven": [{**to_json(item), "said": words.event_driven(item)} for item in facts.event_driven],
         "tear_sheet": tear_sheet(facts),
+        "other_histories": {"skills": list(facts.other_histories), "said": words.histories(facts)},
         "best_baseline": getattr(best_baseline(facts), "candidate", ""),
         "decision": _decision(facts),
         "gate": [{**to_json(item), "verdict": _verdict(facts, item)} for item in comparisons(facts)],
         "reading": _reading(facts),
         "engines": [_engine(result) for result in facts.engines],
         "alerts": to_json(alerts(facts)),
-        "partial": any(alert.level == "bad" for alert in alerts(facts)) or bool(facts.snapshot.quarantined),
+        "partial": any(alert.level == "bad" for alert in alerts(facts)),
         "reproducible": all(is_reproducible(result) for result in facts.engines),
         "model_uri": facts.model_uri,
         "tracking_uri": facts.tracking_uri,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.canary import HOME, state_of_its_own, this_week
+from tasks.registry.mlflow_store import tracking_uri
 from tasks.storage import home
 
 
@@ -21,6 +22,18 @@ def test_no_two_markets_share_a_ledger(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match="broken"), state_of_its_own("spx-202608"):
         raise ValueError("broken")
     assert os.environ[HOME] == str(tmp_path)
+
+
+def test_a_market_of_noise_is_not_registered_on_the_tracking_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOME, str(tmp_path))
+    monkeypatch.setenv("NOCTURNE_TRACKING_URI", "http://registry.example:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other.example:5000")
+    with state_of_its_own("spx-202606"):
+        assert tracking_uri() == f"sqlite:///{tmp_path}/canaries/state/spx-202606/mlflow/mlflow.db"
+    assert tracking_uri() == "http://registry.example:5000"
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://other.example:5000"
 
 
 def test_the_week_is_a_seed() -> None:

@@ -11,7 +11,7 @@ from tasks.bars.inspection import inspect
 from tasks.contracts import RefitJob, Target
 from tasks.features.task import check_features
 from tasks.leaderboard import canaries
-from tasks.registry.judgement import data_obstacles
+from tasks.registry.conditions import data_obstacles
 from tasks.search import training
 from tasks.statistics.shuffle import shuffled_labels
 from tests.leaks.in_bars import facts_of

@@ -16,7 +16,7 @@ from tasks.evaluation import Decision, Evidence, Leaderboard
 from tasks.features import catalogue, matrix
 from tasks.leaderboard import noise
 from tasks.problem import Problem
-from tasks.registry import gate, judgement
+from tasks.registry import conditions, gate
 from tasks.registry.records import Night as Facts
 from tests.leaks.night import Floats, source_of
 from tests.leaks.outcome import Outcome
@@ -197,7 +197,7 @@ def _subtracted(bars: pd.DataFrame, adjusted: pd.DataFrame) -> pd.DataFrame:
 
 
 def _obstacles(snapshot: Snapshot, problem: Problem | None = None) -> tuple[str, ...]:
-    return judgement.data_obstacles(facts_of(snapshot, problem or Problem(**_DESCRIBED, source="x")))
+    return conditions.data_obstacles(facts_of(snapshot, problem or Problem(**_DESCRIBED, source="x")))
 
 
 _DESCRIBED: dict[str, Any] = {"name": "leaks", "target": "return"}

@@ -84,6 +84,8 @@ def evidences(draw: st.DrawFn) -> Evidence:
         waivers=draw(st.sampled_from([(), ("survivorship",)])),
         partial=draw(st.sampled_from([(), (), ("h2o failed",), ("h2o failed", "X quarantined")])),
         alarms=draw(st.sampled_from([(), (), ("too good",), ("too good", "far too good")])),
+        underpowered=draw(st.sampled_from(["", "", "it could find too little"])),
+        notes=draw(st.sampled_from([(), ("9 of 505 symbols are in quarantine.",)])),
     )
 
 
@@ -130,6 +132,7 @@ def winners(draw: st.DrawFn) -> Evidence:
         champion_unscored="",
         partial=(),
         alarms=(),
+        underpowered="",
     )
 
 
@@ -193,6 +196,7 @@ def test_what_moves_the_alias_met_every_condition(found: Evidence, allow_partial
     if decision.outcome == "promoted":
         assert decision.promote == found.challenger
         assert found.read >= 1
+        assert not found.underpowered
         assert found.comparisons
         level = min(found.level, read_level(found.read, 0.05))
         assert all(c.p_value < level and c.difference > 0 and c.dates >= REQUIRED for c in found.comparisons)
@@ -218,6 +222,14 @@ def test_what_moves_the_alias_met_every_condition(found: Evidence, allow_partial
 
 
 @settings(deadline=None, max_examples=200)
+@given(st.one_of(evidences(), winners(), refreshables()))
+def test_notes_are_told_and_decide_nothing(found: Evidence) -> None:
+    bare = decide(dataclasses.replace(found, notes=()), policy())
+    noted = decide(dataclasses.replace(found, notes=("a note",)), policy())
+    assert noted == dataclasses.replace(bare, reasons=(*bare.reasons, "a note"))
+
+
+@settings(deadline=None, max_examples=200)
 @given(winners(), st.data())
 def test_one_flaw_is_enough_to_stop_a_winner(found: Evidence, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(found.comparisons) - 1))
@@ -238,6 +250,7 @@ def test_one_flaw_is_enough_to_stop_a_winner(found: Evidence, data: st.DataObjec
         with_item(dates=REQUIRED - 1),
         dataclasses.replace(found, read=0),
         dataclasses.replace(found, level=0.0),
+        dataclasses.replace(found, underpowered="it could find too little"),
         *general_flaws(found),
     ]
     if found.champion:

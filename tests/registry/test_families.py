@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigurationError
-from tasks.registry.families import TERM_SESSIONS, Family, Term, fingerprints, jaccard, term_of
+from tasks.problem import Problem
+from tasks.registry.families import TERM_SESSIONS, Family, Term, counted_as, fingerprints, jaccard, term_of
 from tasks.splits.sessions import calendar_sessions
 
 TERM = Term(first="2018-12-12", next="2019-12-12", before="2017-12-11")
@@ -52,6 +53,32 @@ def test_an_unknown_calendar_is_named() -> None:
 def test_symbols_overlap_by_half_of_their_union(mine: str, theirs: str, alike: bool) -> None:
     assert family(mine).holds("return", theirs, ()) is alike
     assert not family(mine).holds("direction", theirs, ())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "counts"),
+    [
+        ({"target": "triple_barrier", "horizon": 5}, {"target": "triple_barrier", "horizon": 6}, True),
+        ({"target": "triple_barrier", "profit": 2.0}, {"target": "triple_barrier", "profit": 2.05, "stop": 1.5}, True),
+        ({"target": "return"}, {"target": "return", "neutral": True}, True),
+        ({"target": "volatility"}, {"target": "volatility", "variance": "total", "tick": 0.011}, True),
+        ({"target": "direction"}, {"target": "direction", "calendar": "XNAS"}, True),
+        ({"target": "return"}, {"target": "direction"}, False),
+        ({"target": "return"}, {"target": "return", "bar": "1h"}, False),
+    ],
+)
+def test_a_targets_parameters_buy_no_budget_and_make_another_quantity(one: Any, other: Any, counts: bool) -> None:
+    mine, theirs = (Problem(name="x", source="builtin:sp500", **given).predicts for given in (one, other))
+    assert family("A", mine).holds(theirs, "A", ()) is counts
+    assert family("A", theirs).holds(mine, "A", ()) is counts
+    assert not family("A", mine).alike(theirs, "A", ())
+    assert family("A", mine).alike(mine, "A", ())
+
+
+def test_words_of_no_problem_stand_for_themselves() -> None:
+    assert counted_as("triple_barrier (profit 2, stop 2) over 5 x 1d on XNYS") == "triple_barrier of 1d"
+    assert counted_as("return over 1 x 30min on 24/7") == "return of 30min"
+    assert counted_as("what somebody wrote") == "what somebody wrote"
 
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.integers(51, 60))

@@ -112,7 +112,7 @@ def flawed(night: Night, flaw: str) -> Night:
     ("flaw", "words"),
     [
         ("partial", "The run is partial, .*engine h2o failed: killed"),
-        ("quarantined", "1 symbols quarantined"),
+        ("quarantined", "1 of 2 symbols are in quarantine .50.0%., and 90% must be left"),
         ("alarm", "an alarm is raised"),
         ("restated", "The source has restated 3 bars"),
         ("survivors", "a universe of survivors"),

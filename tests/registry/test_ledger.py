@@ -24,6 +24,7 @@ from tasks.storage import PROJECT, home
 TERM = Term(first="2018-12-12", next="2019-12-12", before="2017-12-11")
 DAYS = [str(day.date()) for day in pd.bdate_range("2017-01-02", "2020-12-31")]
 FAMILY = Family(predicts="return over 1 x 1d on XNYS", symbols=frozenset({"SPX"}), series=frozenset({"f1"}), term=TERM)
+OTHER_HORIZON = "return (less the date's mean) over 6 x 1d on XNYS"
 PROMOTED = Decision(outcome="promoted", promote="gbm", reasons=("better than every rival",))
 KEPT = Decision(outcome="kept", promote="", reasons=("not shown to be better",))
 
@@ -59,6 +60,7 @@ def test_reads_are_numbered_within_family_and_term(ledger: Ledger) -> None:
         ({"family": dataclasses.replace(FAMILY, symbols=frozenset({"SPX", "NDX"}))}, 2),
         ({"family": dataclasses.replace(FAMILY, symbols=frozenset({"copy"}))}, 2),
         ({"family": dataclasses.replace(FAMILY, predicts="the same with another tick")}, 2),
+        ({"family": dataclasses.replace(FAMILY, predicts=OTHER_HORIZON, series=frozenset({"f9"}))}, 2),
         ({"family": dataclasses.replace(FAMILY, symbols=frozenset({"NDX"}), series=frozenset({"f2"}))}, 1),
         ({"family": dataclasses.replace(FAMILY, predicts="volatility", series=frozenset({"f9"}))}, 1),
         ({"alpha": 0.2}, 2),
@@ -115,6 +117,22 @@ def test_a_promotion_that_came_about_is_finished(ledger: Ledger) -> None:
     ledger.record_decision(Reading(not_read="own recipe"), "spx", "r1", KEPT)
     assert ledger.unfinished("spx") is None
     assert ledger.unfinished("unheard-of") is None
+
+
+def test_what_is_known_of_a_recipe_is_known_of_its_own_target(ledger: Ledger) -> None:
+    """Counted together, for both are tries at the same bars; but a forecast six days ahead is not one of five."""
+    won = ledger.spend(asked("r1"))
+    ledger.record_decision(won, "spx", "r1", PROMOTED)
+    other = dataclasses.replace(FAMILY, predicts=OTHER_HORIZON, series=frozenset({"f9"}))
+    first = ledger.spend(asked("r1", evidence="other labels", family=other))
+    assert (first.k, first.not_read) == (2, ""), "neither refused for the other's read, nor given it although it won"
+    assert ledger.reads(other) == ledger.reads(FAMILY) == 2
+    licence = Licence(
+        recipe_sha256="r1", term=TERM.first, granted=True, increase=0.0, upper=0.0, limit=0.01, origins=8, dates=440
+    )
+    ledger.record_licence("spx", FAMILY, "2018-12-31", licence)
+    assert ledger.licence(FAMILY, "r1") == licence
+    assert ledger.licence(other, "r1") is None
 
 
 def test_a_licence_is_given_once_a_term_and_recipe(ledger: Ledger) -> None:

@@ -90,6 +90,14 @@ def test_missing_results_make_a_night_partial(flaw: str) -> None:
     assert document(changed)["partial"] is True
 
 
+def test_a_few_symbols_in_quarantine_are_told_and_make_no_night_partial() -> None:
+    """How many are too many is the gate's to say: it is in the evidence then."""
+    facts = nights.night("volatility").facts
+    apart = dataclasses.replace(facts, snapshot=dataclasses.replace(facts.snapshot, quarantined=("BAD",)))
+    assert [(alert.level, alert.title) for alert in alerts(apart)] == [("warn", "Symbols in quarantine")]
+    assert document(apart)["partial"] is False
+
+
 def test_the_worst_comes_first() -> None:
     facts = nights.night("volatility", warnings=("w",)).facts
     changed = dataclasses.replace(facts, engines=facts.engines[:3])
