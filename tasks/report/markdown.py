@@ -59,6 +59,8 @@ def decision(facts: Facts) -> str:
         parts.append(f"Gate: {escaped(words.reading(facts.evidence), 400)}.")
         refreshing = words.licence(facts.evidence)
         parts += [f"Refresh: {escaped(refreshing, 400)}."] if refreshing else []
+    if facts.other_histories:
+        parts.append(f"Used to choose nothing: {escaped(words.histories(facts), 400)}.")
     code = words.snippet(facts)
     if code:
         parts.append("\n".join(["### Load the champion", "", *(f"    {line}" for line in code.splitlines())]))

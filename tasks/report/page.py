@@ -20,7 +20,7 @@ from tasks.report import series, words
 from tasks.report.drawings import drawings
 from tasks.report.facts import Facts
 from tasks.report.night import Night
-from tasks.report.protocol import Number, backtests, protocol
+from tasks.report.protocol import Number, backtests, histories, protocol
 
 MOST_FEATURES = 15
 _FOLD_CLIP, _SKILL_FULL = 0.2, 0.1
@@ -41,7 +41,7 @@ def render(night: Night) -> str:
         board=_board(facts), gate=_gate(facts), drawings=drawings(night), windows=facts.rows.windows,
         importance=_importance(facts), engines=[_engine(result) for result in facts.engines],
         backtests=backtests(facts.leaderboard.backtests), gate_backtests=backtests(facts.gate_backtests),
-        protocol=protocol(facts),
+        protocol=protocol(facts), histories=histories(facts),
         stages=_timed(facts.seconds), engine_seconds=_timed(facts.engine_seconds), data=_data(facts),
         snippet=words.snippet(facts), settings=_settings(facts), link=_link(facts.run_url),
     )  # fmt: skip
@@ -63,24 +63,31 @@ def _environment() -> jinja2.Environment:
 def _board(facts: Facts) -> dict[str, Any]:
     scores = told.ranked(facts)
     names = words.metric_columns(scores)
+    key = words.key_metrics(names)
+    other = tuple(name for name in names if name not in key)
     reference = told.best_baseline(facts)
     widest = max([_SKILL_FULL, *(score.skill for score in scores if math.isfinite(score.skill))])
     return {
-        "names": [words.metric(name) for name in names],
+        "names": [words.metric(name) for name in key],
+        "other": [words.metric(name) for name in other],
         "ranking": words.metric(scores[0].metric) if scores else words.metric("score"),
         "arrow": "higher is better" if scores and scores[0].direction == "maximize" else "lower is better",
-        "rows": [_board_row(facts, score, names, reference, widest) for score in scores],
+        "rows": [_board_row(facts, score, (key, other), reference, widest) for score in scores],
         "folds": max((len(score.fold_scores) for score in scores), default=0),
     }
 
 
 def _board_row(
-    facts: Facts, score: Score, names: tuple[str, ...], reference: Score | None, widest: float
+    facts: Facts,
+    score: Score,
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+    reference: Score | None,
+    widest: float,
 ) -> dict[str, Any]:
     gains = series.fold_gains(
         score.fold_scores, reference.fold_scores if reference else (), score.direction != "maximize"
     )
-    metrics = [score.metrics.get(name, float("nan")) for name in names]
+    key, other = (_metrics(score, some) for some in names)
     return {
         "score": score,
         "marks": words.standing(facts, score),
@@ -91,12 +98,18 @@ def _board_row(
         "p": Number(words.probability(told.hardest_p(score, facts)), told.hardest_p(score, facts)),
         "p_text": "; ".join(f"{rival}: {words.probability(p)}" for rival, p in score.p_values.items()),
         "gate": Number(words.figure(told.gate_loss(facts, score.candidate), 5), told.gate_loss(facts, score.candidate)),
-        "metrics": [Number(words.metric_value(n, v), v) for n, v in zip(names, metrics, strict=True)],
+        "metrics": key,
+        "other": other,
         "train": Number(words.duration(score.train_seconds), score.train_seconds),
         "speed": Number(words.figure(score.predict_us_per_row, 2), score.predict_us_per_row),
         "folds": [max(-1.0, min(1.0, gain / _FOLD_CLIP)) for gain in gains],
         "fold_text": "; ".join(f"{i}: {words.figure(v)}" for i, v in enumerate(score.fold_scores, 1)),
     }
+
+
+def _metrics(score: Score, names: tuple[str, ...]) -> list[Number]:
+    values = [score.metrics.get(name, float("nan")) for name in names]
+    return [Number(words.metric_value(name, value), value) for name, value in zip(names, values, strict=True)]
 
 
 def _gate(facts: Facts) -> dict[str, Any]:
@@ -115,7 +128,7 @@ def _gate(facts: Facts) -> dict[str, Any]:
 def _gate_skill(facts: Facts) -> Number | None:
     """The challenger's gain over the best baseline on the gate, the figure that chose nothing."""
     reference = told.best_baseline(facts)
-    if facts.evidence is None or reference is None:
+    if facts.evidence is None or reference is None or reference.candidate == facts.evidence.challenger:
         return None
     mine, theirs = (told.gate_loss(facts, name) for name in (facts.evidence.challenger, reference.candidate))
     skill = 1.0 - mine / theirs if theirs else float("nan")

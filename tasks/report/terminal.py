@@ -195,7 +195,8 @@ def decision(document: dict[str, Any]) -> Panel:
     headline = Text(words.clean(decided["headline"], 300), style="bold")
     title = Text(f"decision: {words.clean(decided['outcome'], 20)}", style=f"bold {style}")
     reading = document["reading"]
-    told = [("gate", reading.get("said", "")), ("refresh", reading.get("licence", ""))]
+    gate_said = words.reading_in_short(reading, decided["reasons"])
+    told = [("gate", gate_said), ("refresh", reading.get("licence", ""))]
     reasons += [Text(f"• {name}: {words.clean(text, 400)}") for name, text in told if text]
     return Panel(Group(headline, *reasons), title=title, title_align="left", border_style=style)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import textwrap
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tasks.contracts import EngineResult
 from tasks.evaluation import Evidence, GateComparison, Score, ZiplineCheck
@@ -18,6 +19,7 @@ from tasks.report.facts import Facts, best_baseline, has_champion, is_baseline, 
 LONGEST_NAME = 200
 MOST_NAMES = 12
 LINE = 80
+SHORT = 100
 NOTHING = "–"
 
 
@@ -51,6 +53,10 @@ METRICS: dict[str, Metric] = {
     "auc": Metric("AUC", "chance that an up day is ranked above a down day; 0.5 is a coin", "share"),
     "calibration_error": Metric("Calib. err.", "mean gap of forecast probability and frequency; lower is better"),
 }
+
+KEY_METRICS = ("r2", "qlike", "r2_zero", "rank_ic", "correlation", "auc", "hit_rate", "base_rate")
+MOST_KEY_METRICS = 3
+"""So many of those stand on the leaderboard itself, the others in the table below it: a page is so wide."""
 
 WINDOW_USE: dict[str, str] = {
     "train": "recipes are fitted here",
@@ -180,6 +186,11 @@ def metric_columns(scores: tuple[Score, ...]) -> tuple[str, ...]:
     """Names of the metrics to show besides the ranking one, in the order in which scores give them."""
     names = dict.fromkeys(name for score in scores for name in score.metrics)
     return tuple(name for name in names if not any(score.metric == name for score in scores))
+
+
+def key_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of these metrics, the few that stand on the leaderboard itself."""
+    return tuple(name for name in KEY_METRICS if name in names)[:MOST_KEY_METRICS]
 
 
 def day(moment: str) -> str:
@@ -335,6 +346,38 @@ def reading(evidence: Evidence) -> str:
     if not evidence.read:
         return f"not read for the challenger: {clean(evidence.not_read, 300)}" if evidence.not_read else "not read"
     return f"{ordinal(evidence.read)} read of this term, at level {figure(evidence.level, 3)}"
+
+
+def reading_in_short(evidence: Mapping[str, Any], reasons: Sequence[str]) -> str:
+    """The same for a line that stands below the decision's reasons: what they say is not said again.
+
+    evidence: the document's ``reading``. Of several causes the first is named; the report has them all.
+    """
+    cause = str(evidence.get("not_read", ""))
+    if not cause:
+        return str(evidence.get("said", ""))
+    told = [part for part in cause.split("; ") if not any(part in reason for reason in reasons)]
+    if not told or any(cause in reason for reason in reasons):
+        return ""
+    more = f" and {len(told) - 1} more, in the report" if len(told) > 1 else ""
+    return f"not read: {clean(told[0], SHORT)}{more}"
+
+
+def histories(facts: Facts) -> str:
+    """What ridge showed on the paths of combinatorial purged cross-validation, which chose nothing; or nothing."""
+    if not facts.other_histories:
+        return ""
+    reference = {
+        "volatility": "least squares on LHAR's columns",
+        "return": "the training mean",
+        "direction": "the base rate",
+        "triple_barrier": "the base rate",
+    }[facts.rows.target.name]
+    skills = ", ".join(percent(skill, plus=True) for skill in facts.other_histories)
+    return (
+        f"Skill of ridge on all features against {reference}, on {len(facts.other_histories)} paths of combinatorial "
+        f"purged cross-validation through the rows before the gate: {skills}"
+    )
 
 
 def event_driven(check: ZiplineCheck) -> str:

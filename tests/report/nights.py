@@ -34,11 +34,24 @@ SPLIT: tuple[tuple[WindowName, float, float], ...] = (
     ("fold", 0.71, 0.86),
     ("gate", 0.87, 0.995),
 )
+PROBABILITY = ("log_loss", "brier", "auc", "calibration_error", "rank_ic", "icir", "turnover", "hit_rate", "base_rate")
 METRICS: dict[TargetName, tuple[str, ...]] = {
-    "volatility": ("mse", "rmse", "mae", "r2", "qlike"),
-    "return": ("mse", "rmse", "r2_zero", "ic", "hit_rate"),
-    "direction": ("log_loss", "brier", "auc", "calibration_error", "hit_rate"),
-    "triple_barrier": ("log_loss", "brier", "auc", "calibration_error", "hit_rate"),
+    "volatility": ("mse", "rmse", "mae", "r2", "qlike", "effective_sample"),
+    "return": (
+        "mse",
+        "rmse",
+        "r2_zero",
+        "ic",
+        "rank_ic",
+        "icir",
+        "decile_spread",
+        "turnover",
+        "hit_rate",
+        "base_rate",
+        "effective_sample",
+    ),
+    "direction": PROBABILITY,
+    "triple_barrier": PROBABILITY,
 }
 SHA = "0123456789abcdef" * 4
 
@@ -181,6 +194,7 @@ def night(target: TargetName = "volatility", symbols: tuple[str, ...] = ("SPX",)
         version="3",
         model_uri=f"models:/spx-{target}@champion",
         tracking_uri="sqlite:////home/me/var/mlflow.db",
+        other_histories=(0.031, 0.012, -0.004, 0.027, 0.019),
         bars_needed=756,
         seconds={"ingest": 1.2, "search": 95.0, "report": 2.0},
         engine_seconds={"h2o": 90.0, "autokeras": 80.0},

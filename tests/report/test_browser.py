@@ -24,11 +24,14 @@ MEASURE = """
 onload = () => {
   const found = [...document.querySelectorAll('iframe')].map(frame => {
     const page = frame.contentDocument, root = page.documentElement;
+    page.querySelectorAll('details').forEach(each => each.open = true);
+    const boxes = [...page.querySelectorAll('.scroll')];
     const seen = [...page.querySelectorAll('figure svg')].filter(svg => svg.getBoundingClientRect().width > 0);
     const text = [...page.querySelectorAll('figure svg text')].map(t => t.getBoundingClientRect().height);
     return {
       name: frame.name, title: page.title, over: root.scrollWidth - root.clientWidth,
       shapes: seen.map(svg => svg.viewBox.baseVal.width), smallest: Math.min(...text.filter(h => h > 0)),
+      cut: boxes.filter(box => box.scrollWidth > box.clientWidth).length, boxes: boxes.length,
       images: page.images.length, ink: getComputedStyle(page.body).color,
     };
   });
@@ -89,6 +92,15 @@ def _evil() -> Night:
 @pytest.mark.parametrize("name", ["volatility", "return", "direction", "evil"])
 def test_the_page_never_scrolls_sideways(measured: dict[str, dict[str, object]], name: str, width: int) -> None:
     assert measured[f"{name}-{width}"]["over"] == 0
+
+
+@pytest.mark.parametrize("name", ["volatility", "return", "direction", "dark"])
+def test_on_a_desk_every_table_is_seen_whole(measured: dict[str, dict[str, object]], name: str) -> None:
+    boxes = measured[f"{name}-1280"]["boxes"]
+    assert isinstance(boxes, int)
+    assert boxes >= 5
+    assert measured[f"{name}-1280"]["cut"] == 0
+    assert measured[f"{name}-360"]["cut"] != 0, "a table that fits a phone says that nothing was measured"
 
 
 @pytest.mark.parametrize(("width", "shape"), [(360, 350), (768, 920), (1280, 920)])
