@@ -58,10 +58,12 @@ def state_of_its_own(market: str) -> Iterator[None]:
     A tracking server that the environment names is left alone meanwhile.
     """
     folder = home() / "canaries" / "state" / market
-    before = {name: os.environ.pop(name, None) for name in (HOME, *ELSEWHERE)}
-    os.environ[HOME] = str(folder)
+    before = {name: os.environ.get(name) for name in (HOME, *ELSEWHERE)}
+    os.environ.update({HOME: str(folder), **dict.fromkeys(ELSEWHERE, "")})
     try:
         yield
     finally:
-        del os.environ[HOME]
-        os.environ.update({name: value for name, value in before.items() if value is not None})
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

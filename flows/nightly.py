@@ -30,6 +30,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows import settings
 from flows.progress import StageClock
 from tasks.backtest.candidates import check_rule
 from tasks.backtest.task import backtest, backtest_gate, draw_tear_sheet, zipline_check
@@ -66,8 +67,8 @@ from tasks.storage import code_digest, lock_digest
 @flow(name="nightly", flow_run_name="{problem.name}", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
 def nightly(problem: Problem) -> Facts:
     """Search, rank, gate and register models for one problem; the module's text lists the steps."""
-    clock = StageClock()
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    settings.reserve()
+    clock, started = StageClock(), datetime.now(UTC).isoformat(timespec="seconds")
     registry = open_registry.submit(problem.name)
     with clock.stage("ingest"):
         snapshot = ingest(problem)

@@ -27,6 +27,18 @@ DEFAULTS = {
     "KERAS_BACKEND": "jax",
 }
 
+# MLflow and pandera write these while other threads run. In C, adding a variable moves the whole environment, and a
+# thread that reads it meanwhile dies; changing one that is there does not. Empty means unset to all who read it.
+WRITTEN_LATER = {
+    "MLFLOW_TRACKING_URI": "",
+    "MLFLOW_REGISTRY_URI": "",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    "SPARK_LOCAL_IP": "127.0.0.1",
+    "PYARROW_IGNORE_TIMEZONE": "1",
+}
+
 # What a server that lives for one run does not need; a real server keeps them.
 EPHEMERAL = {
     "PREFECT_SERVER_UI_ENABLED": "false",
@@ -38,6 +50,7 @@ EPHEMERAL = {
 
 def apply() -> None:
     """Set the defaults that the environment leaves open. Must run before prefect or mlflow is imported."""
+    reserve()
     wanted = {**DEFAULTS, "PREFECT_HOME": str(home() / "prefect")}
     if not os.environ.get("PREFECT_API_URL"):
         wanted |= EPHEMERAL
@@ -50,3 +63,9 @@ def apply() -> None:
         raise ConfigurationError(
             f"the state folder {home()} cannot be made: {error.strerror}; set NOCTURNE_HOME to a writable folder"
         ) from error
+
+
+def reserve() -> None:
+    """Put variables that libraries will write into the environment, before there are threads that read it."""
+    for name, value in WRITTEN_LATER.items():
+        os.environ.setdefault(name, value)
