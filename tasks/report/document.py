@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.documents import to_json
 from tasks.evaluation import Score
-from tasks.report import words
+from tasks.report import histories, words
 from tasks.report.facts import (
     Facts,
     alerts,
@@ -48,7 +48,7 @@ def document(facts: Facts) -> dict[str, Any]:
         "gate_backtests": [to_json(test) for test in facts.gate_backtests],
         "event_driven": [{**to_json(item), "said": words.event_driven(item)} for item in facts.event_driven],
         "tear_sheet": tear_sheet(facts),
-        "other_histories": {"skills": list(facts.other_histories), "said": words.histories(facts)},
+        "other_histories": {"skills": list(facts.other_histories), "said": histories.said(facts)},
         "best_baseline": getattr(best_baseline(facts), "candidate", ""),
         "decision": _decision(facts),
         "gate": [{**to_json(item), "verdict": _verdict(facts, item)} for item in comparisons(facts)],

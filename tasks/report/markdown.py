@@ -9,7 +9,7 @@ import html
 import re
 
 from tasks.evaluation import GateComparison
-from tasks.report import words
+from tasks.report import histories, words
 from tasks.report.facts import Facts, alerts, comparisons, gate_loss, hardest_p, level, ranked
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|~-])")
@@ -60,7 +60,7 @@ def decision(facts: Facts) -> str:
         refreshing = words.licence(facts.evidence)
         parts += [f"Refresh: {escaped(refreshing, 400)}."] if refreshing else []
     if facts.other_histories:
-        parts.append(f"Used to choose nothing: {escaped(words.histories(facts), 400)}.")
+        parts.append(f"Used to choose nothing: {escaped(histories.said(facts), 400)}.")
     code = words.snippet(facts)
     if code:
         parts.append("\n".join(["### Load the champion", "", *(f"    {line}" for line in code.splitlines())]))

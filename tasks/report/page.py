@@ -16,11 +16,11 @@ from markupsafe import Markup
 from tasks.contracts import EngineResult
 from tasks.evaluation import GateComparison, Score
 from tasks.report import facts as told
-from tasks.report import series, words
+from tasks.report import histories, series, words
 from tasks.report.drawings import drawings
 from tasks.report.facts import Facts
 from tasks.report.night import Night
-from tasks.report.protocol import Number, backtests, histories, protocol
+from tasks.report.protocol import Number, backtests, protocol
 
 MOST_FEATURES = 15
 _FOLD_CLIP, _SKILL_FULL = 0.2, 0.1
@@ -41,7 +41,7 @@ def render(night: Night) -> str:
         board=_board(facts), gate=_gate(facts), drawings=drawings(night), windows=facts.rows.windows,
         importance=_importance(facts), engines=[_engine(result) for result in facts.engines],
         backtests=backtests(facts.leaderboard.backtests), gate_backtests=backtests(facts.gate_backtests),
-        protocol=protocol(facts), histories=histories(facts),
+        protocol=protocol(facts), histories=histories,
         stages=_timed(facts.seconds), engine_seconds=_timed(facts.engine_seconds), data=_data(facts),
         snippet=words.snippet(facts), settings=_settings(facts), link=_link(facts.run_url),
     )  # fmt: skip

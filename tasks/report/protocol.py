@@ -9,9 +9,6 @@ from tasks.evaluation import Backtest
 from tasks.report import words
 from tasks.report.facts import Facts
 
-LEAST_WIDTH = 0.1
-"""Bars of skills on other histories end at the largest, or here."""
-
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -43,14 +40,6 @@ def backtests(tests: tuple[Backtest, ...]) -> list[dict[str, Any]]:
             },
         }
         for test in tests
-    ]
-
-
-def histories(facts: Facts) -> list[dict[str, Any]]:
-    """The skills on other histories, with bars that end at the largest of them or at 10 %."""
-    widest = max([LEAST_WIDTH, *(abs(skill) for skill in facts.other_histories)])
-    return [
-        {"number": Number(words.signed_percent(skill), skill), "bar": skill / widest} for skill in facts.other_histories
     ]
 
 

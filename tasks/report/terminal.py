@@ -6,7 +6,7 @@ cleaned of control characters and never read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -26,6 +26,9 @@ STYLES = {
     "unchanged": "cyan",
 }
 COLUMNS, SHORTEST_NAME = 80, 12
+SHORT = 100
+"""A cause is told in so many characters: the report has it whole."""
+
 GAP = 1
 """Between columns: the divider."""
 
@@ -195,10 +198,32 @@ def decision(document: dict[str, Any]) -> Panel:
     headline = Text(words.clean(decided["headline"], 300), style="bold")
     title = Text(f"decision: {words.clean(decided['outcome'], 20)}", style=f"bold {style}")
     reading = document["reading"]
-    gate_said = words.reading_in_short(reading, decided["reasons"])
-    told = [("gate", gate_said), ("refresh", reading.get("licence", ""))]
+    told = [
+        ("gate", _reading(reading, decided["reasons"])),
+        ("refresh", _unless_told(reading.get("licence", ""), decided["reasons"])),
+    ]
     reasons += [Text(f"• {name}: {words.clean(text, 400)}") for name, text in told if text]
     return Panel(Group(headline, *reasons), title=title, title_align="left", border_style=style)
+
+
+def _reading(reading: dict[str, Any], reasons: Sequence[str]) -> str:
+    """Which read of the gate this was, or why there was none, unless the decision's reasons say that already.
+
+    Of several causes the first is named; the report has them all.
+    """
+    cause = str(reading.get("not_read", ""))
+    if reading.get("read") or not cause:
+        return str(reading.get("said", ""))
+    told = [part for part in cause.split("; ") if _unless_told(part, reasons)]
+    if not told or not _unless_told(cause, reasons):
+        return ""
+    more = f" and {len(told) - 1} more, in the report" if len(told) > 1 else ""
+    return f"not read: {words.clean(told[0], SHORT)}{more}"
+
+
+def _unless_told(text: str, reasons: Sequence[str]) -> str:
+    """The text, or nothing where one of the reasons contains it."""
+    return "" if any(text in reason for reason in reasons) else text
 
 
 def links(document: dict[str, Any]) -> RenderableType:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 import textwrap
 import unicodedata
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.contracts import EngineResult
 from tasks.evaluation import Evidence, GateComparison, Score, ZiplineCheck
@@ -19,7 +18,6 @@ from tasks.report.facts import Facts, best_baseline, has_champion, is_baseline, 
 LONGEST_NAME = 200
 MOST_NAMES = 12
 LINE = 80
-SHORT = 100
 NOTHING = "–"
 
 
@@ -133,6 +131,11 @@ def probability(value: float) -> str:
 def signed_percent(value: float) -> str:
     """A gain or loss as a percentage with its sign."""
     return percent(value, plus=True)
+
+
+def two_decimals_percent(value: float) -> str:
+    """A small gain or loss, of which tenths of a per cent would leave nothing."""
+    return signed(f"{100 * value:+.2f} %") if math.isfinite(value) else NOTHING
 
 
 def two_decimals(value: float) -> str:
@@ -346,38 +349,6 @@ def reading(evidence: Evidence) -> str:
     if not evidence.read:
         return f"not read for the challenger: {clean(evidence.not_read, 300)}" if evidence.not_read else "not read"
     return f"{ordinal(evidence.read)} read of this term, at level {figure(evidence.level, 3)}"
-
-
-def reading_in_short(evidence: Mapping[str, Any], reasons: Sequence[str]) -> str:
-    """The same for a line that stands below the decision's reasons: what they say is not said again.
-
-    evidence: the document's ``reading``. Of several causes the first is named; the report has them all.
-    """
-    cause = str(evidence.get("not_read", ""))
-    if not cause:
-        return str(evidence.get("said", ""))
-    told = [part for part in cause.split("; ") if not any(part in reason for reason in reasons)]
-    if not told or any(cause in reason for reason in reasons):
-        return ""
-    more = f" and {len(told) - 1} more, in the report" if len(told) > 1 else ""
-    return f"not read: {clean(told[0], SHORT)}{more}"
-
-
-def histories(facts: Facts) -> str:
-    """What ridge showed on the paths of combinatorial purged cross-validation, which chose nothing; or nothing."""
-    if not facts.other_histories:
-        return ""
-    reference = {
-        "volatility": "least squares on LHAR's columns",
-        "return": "the training mean",
-        "direction": "the base rate",
-        "triple_barrier": "the base rate",
-    }[facts.rows.target.name]
-    skills = ", ".join(percent(skill, plus=True) for skill in facts.other_histories)
-    return (
-        f"Skill of ridge on all features against {reference}, on {len(facts.other_histories)} paths of combinatorial "
-        f"purged cross-validation through the rows before the gate: {skills}"
-    )
 
 
 def event_driven(check: ZiplineCheck) -> str:

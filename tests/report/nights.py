@@ -167,7 +167,7 @@ def night(target: TargetName = "volatility", symbols: tuple[str, ...] = ("SPX",)
     frame = bars(symbols)
     rows = labels(frame, target)
     board = scores(target)
-    problem = Problem(name=f"spx-{target}", source="builtin:sp500", target=target)
+    problem = Problem(name=f"spx-{target.replace('_', '-')}", source="builtin:sp500", target=target)
     snapshot = Snapshot(
         sha256=SHA, bars=Ref(path="/data/bars.parquet", sha256=SHA, rows=len(frame)), symbols=symbols,
         first=frame["time"].min().isoformat(), last=frame["time"].max().isoformat(), bar="1d", calendar="XNYS",

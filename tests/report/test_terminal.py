@@ -82,3 +82,32 @@ def test_no_score_at_all_is_still_told() -> None:
     facts = nights.night("volatility").facts
     empty = dataclasses.replace(facts.leaderboard, scores=())
     assert "decision: promoted" in shown(dataclasses.replace(facts, leaderboard=empty, model_uri=""))
+
+
+def unread(cause: str, reasons: tuple[str, ...]) -> Facts:
+    """A night on which the gate was not read for the challenger."""
+    facts = nights.night("volatility").facts
+    assert facts.evidence is not None
+    return dataclasses.replace(
+        facts,
+        evidence=dataclasses.replace(facts.evidence, read=0, not_read=cause, comparisons=()),
+        decision=dataclasses.replace(facts.decision, outcome="kept", promote="", reasons=reasons),
+    )
+
+
+def test_what_a_reason_says_is_not_said_again() -> None:
+    causes = ("The gate has 281 dates; 504 are required", "The run is partial: 1 symbols quarantined")
+    text = shown(unread("; ".join(causes), tuple(f"{cause}." for cause in causes)))
+    assert " ".join(text.split()).count("504 are required") == 1
+    assert "gate: not read" not in text
+
+
+def test_of_long_causes_the_first_is_told_in_short_and_the_report_has_them_all() -> None:
+    causes = [f"cause {number} " + "that goes on and on " * 20 for number in (1, 2, 3)]
+    facts = unread("; ".join(causes), ("something else",))
+    text = " ".join(shown(facts).replace("│", " ").split())
+    assert "gate: not read: cause 1 that goes" in text
+    assert "… and 2 more, in the report" in text
+    assert "cause 2" not in text
+    assert facts.evidence is not None
+    assert words.reading(facts.evidence).count("goes on and on") > 10
