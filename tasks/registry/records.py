@@ -110,10 +110,8 @@ class ChampionInfo:
     candidate: str
     engine: str
     recipe_sha256: str
-    problem_sha256: str
     training_end: str
     gated_training_end: str
-    snapshot_sha256: str
     tracking_uri: str
     bars_needed: int = 0
     predicts: str = ""

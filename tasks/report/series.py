@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tasks.statistics.losses import row_losses
+
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 
 SESSIONS_A_YEAR = {"24/7": 365, "24/5": 260}
 TRADING_DAYS = 252
-PROBABILITY_EDGE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,22 +101,12 @@ def annual_percent(log_volatility: Floats, bars_a_year: float) -> Floats:
     return np.asarray(100 * np.exp(log_volatility) * np.sqrt(bars_a_year), dtype=np.float64)
 
 
-def losses(label: Floats, forecast: Floats, loss: Literal["mse", "log_loss"]) -> Floats:
-    """Each row's ranking loss, as the leaderboard has it: squared error, or negative log-likelihood with probabilities
-    kept 1e-6 from 0 and 1.
-    """
-    if loss == "mse":
-        return (label - forecast) ** 2
-    sure = np.clip(forecast, PROBABILITY_EDGE, 1 - PROBABILITY_EDGE)
-    return -np.where(label > 0.5, np.log(sure), np.log1p(-sure))
-
-
 def running_advantage(rows: Forecasts, loss: Literal["mse", "log_loss"]) -> tuple[Times, Floats]:
     """How far ahead of the rival the leader was by each date: summed loss difference by date, as a share of the
     rival's whole loss. Its last value is the skill on this window. After Goyal and Welch (2008), figure 1.
     """
-    times, lead = by_date(rows.times, losses(rows.label, rows.leader, loss))
-    _, rival = by_date(rows.times, losses(rows.label, rows.rival, loss))
+    times, lead = by_date(rows.times, row_losses(loss, rows.label, rows.leader))
+    _, rival = by_date(rows.times, row_losses(loss, rows.label, rows.rival))
     return times, np.cumsum(rival - lead) / np.sum(rival)
 
 

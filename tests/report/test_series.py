@@ -42,9 +42,12 @@ def test_running_advantage_ends_at_the_skill() -> None:
     assert ahead[-1] == pytest.approx(1 - mse[0] / mse[1])
 
 
-def test_log_loss_by_hand_and_bounded() -> None:
-    found = series.losses(np.array([1.0, 0.0, 1.0]), np.array([0.8, 0.8, 0.0]), "log_loss")
-    assert found == pytest.approx([-np.log(0.8), -np.log(0.2), -np.log(1e-6)])
+def test_running_advantage_of_probabilities_is_bounded() -> None:
+    rows = _rows([1.0, 1.0, 0.0, 1.0], [0.8] * 4, [0.0, 0.0, 0.5, 0.5])
+    _, ahead = series.running_advantage(rows, "log_loss")
+    sure, even = -np.log(1e-6), np.log(2)
+    lead = np.cumsum([sure + np.log(0.8), even + np.log(0.2), even + np.log(0.8)])
+    assert ahead == pytest.approx(lead / (sure + 2 * even))
 
 
 def test_excess_hits_by_hand() -> None:
