@@ -62,7 +62,8 @@ def _running() -> Any:
 def _start(jpype: Any) -> None:
     heap = os.environ.get("NOCTURNE_JVM_MB", str(HEAP_MB))
     # Serial collection: no helper threads for a heap this small. Control-C stays Python's.
-    options = (f"-Xmx{int(heap)}m", "-XX:+UseSerialGC")
+    # The JVM forbids its caller's thread all of its stack beyond -Xss, 1 MB unless told; NumPy's solvers need more.
+    options = (f"-Xmx{int(heap)}m", "-Xss8m", "-XX:+UseSerialGC")
     try:
         jpype.startJVM(*options, jvmpath=_library(jpype), interrupt=False)
     except (OSError, RuntimeError) as error:

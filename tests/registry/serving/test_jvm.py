@@ -42,6 +42,17 @@ print(jpype.java.lang.Runtime.getRuntime().maxMemory() // 2**20, len(jvm._loader
     assert loaders == "1"
 
 
+def test_numpy_keeps_the_stack_that_it_needs(tmp_path: Path, mojos: Mojos) -> None:
+    code = """
+import sys
+load_scorer(Path(sys.argv[1]))
+rng = np.random.default_rng(1)
+A = rng.standard_normal((900, 900)) + 900.0 * np.eye(900)
+print(bool(np.allclose(A @ np.linalg.solve(A, np.ones(900)), 1.0)))
+"""
+    assert run(code, mojo_model(tmp_path, mojos), OPENBLAS_NUM_THREADS="2") == "True"
+
+
 def test_a_jvm_that_was_there_is_used_and_its_limit_reported(tmp_path: Path, mojos: Mojos) -> None:
     code = """
 import sys, logging, jpype
