@@ -76,11 +76,11 @@ def nightly(problem: Problem) -> Facts:
         precheck(snapshot.sessions, lookback(specification(problem, snapshot).columns), problem)
     with clock.stage("features"):
         features = build_features(problem, snapshot)
+        truncated = check_features(problem, snapshot, features)
     with clock.stage("windows"):
         rows = make_rows(problem, snapshot, features)
     with clock.stage("search"):
         registry.result()  # a registry that cannot be opened is found before the search, not after it
-        truncated = check_features.submit(problem, snapshot, features)
         found = _search(problem, features, rows)
     with clock.stage("folds"):
         incumbent = champion_now(problem.name)
@@ -115,7 +115,7 @@ def nightly(problem: Problem) -> Facts:
     with clock.stage("gate"):
         night = Night(
             problem=problem, snapshot=snapshot, features=features, rows=rows, results=results,
-            leaderboard=replace(board, alarms=inspect(problem, rows, board, refitted, truncated.result())),
+            leaderboard=replace(board, alarms=inspect(problem, rows, board, refitted, truncated)),
             code_version=code_digest("tasks", "flows"),
             notes=(*rows.warnings, *notes(results, (*walked, *refitted, explained.result()))),
         )  # fmt: skip

@@ -22,7 +22,7 @@ from tasks.features.series import Array
 from tasks.features.truncation import check_truncation
 from tasks.membership import is_member, known_by, read_membership
 from tasks.problem import Problem
-from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
+from tasks.storage import StageStore, read_json, read_matrix, read_parquet, write_json, write_parquet
 
 CODE = (
     "tasks/features",
@@ -64,7 +64,8 @@ def check_features(problem: Problem, snapshot: Snapshot, features: FeatureMatrix
 
     Some seconds: fewer dates are tried where there are many rows.
     """
-    bars, matrix = read_parquet(snapshot.bars), read_parquet(features.ref, list(features.spec.columns))
+    bars = read_parquet(snapshot.bars)
+    matrix = pd.DataFrame(read_matrix(features.ref, features.spec.columns), columns=features.spec.columns, copy=False)
     seed = int(snapshot.sha256[:8], 16) ^ problem.seed  # other dates every night, the same for the same bars
     found = check_truncation(bars, features.spec, matrix, FEW_CUTS if len(bars) > MANY_ROWS else CUTS, seed)
     log.log(logging.WARNING if found else logging.INFO, "truncation test of the matrix: %d findings", len(found))

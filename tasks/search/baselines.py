@@ -55,6 +55,8 @@ RECIPES: dict[TargetName, dict[str, dict[str, Any]]] = {
     "direction": BASE_RATES,
     "triple_barrier": BASE_RATES,
 }
+EVERY = (*RECIPES.values(), *PANEL.values())
+COLUMNS = frozenset(name for recipes in EVERY for recipe in recipes.values() for name in recipe.get("columns", ()))
 TOLERANCE = 1e-9
 Rows = npt.NDArray[np.int64]
 
@@ -65,6 +67,7 @@ class Baselines:
 
     name: str = "baseline"
     notes: list[str] = field(default_factory=list)
+    columns: frozenset[str] = COLUMNS | {RETURN}
 
     def start(self, budget: EngineBudget, seed: int, scratch: Path) -> None:
         """Nothing to start: nothing here is random."""
@@ -144,6 +147,7 @@ def fit_linear(recipe: dict[str, Any], data: TrainingData, rows: Rows) -> Linear
                 penalty=recipe.get("penalty", 0.0),
                 clip=recipe.get("clip"),
                 logistic=recipe["algorithm"] == "logistic",
+                overwrite=True,
             )
         case unknown:
             raise EngineError(f"no algorithm {unknown!r} among the baselines and linear models")

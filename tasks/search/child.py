@@ -108,7 +108,7 @@ def serve(respond: Answer, close: Callable[[], None]) -> None:
 
 def answer(engine: Engine, request: EngineRequest, out: Path, progress: Progress) -> EngineResult:
     """Start the engine, do what the request asks, and verify what came of it; an error only if nothing did."""
-    data = training.load(request)
+    data = training.load(request, getattr(engine, "columns", None))
     (out / SCRATCH).mkdir(parents=True, exist_ok=True)
     engine.start(request.budget, request.seed, out / SCRATCH)
     started = time.time()

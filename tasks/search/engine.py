@@ -112,7 +112,8 @@ class Fitted:
 class Engine(Protocol):
     """One way of finding recipes. Instances live for one process and one request.
 
-    An attribute ``notes`` (a list of strings), where an engine has one, ends in ``EngineResult.notes``.
+    An attribute ``notes`` (a list of strings), where an engine has one, ends in ``EngineResult.notes``; an attribute
+    ``columns`` names the features that it looks at: others are not read.
     """
 
     name: str

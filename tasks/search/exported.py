@@ -23,12 +23,14 @@ _TIMINGS = 5
 
 def predict_all(scorer: Scorer, data: TrainingData) -> npt.NDArray[np.float64]:
     """Predictions for every row with complete features, NaN elsewhere; float64 (n,)."""
-    features = data.take(np.arange(len(data.y)), scorer.columns)
     predictions = np.full(len(data.y), np.nan)
-    complete = np.asarray(np.isfinite(features).all(axis=1), dtype=np.bool_)
-    for start, stop in _runs(data, complete, unbroken=scorer.history > 0):
-        rows = start + np.flatnonzero(complete[start:stop])
-        predictions[rows] = scorer.predict(features[rows])
+    edges = [0, *(np.flatnonzero(data.symbols[1:] != data.symbols[:-1]) + 1).tolist(), len(data.y)]
+    for first, last in pairwise(edges):
+        features = data.take(np.arange(first, last), scorer.columns)
+        complete = np.asarray(np.isfinite(features).all(axis=1), dtype=np.bool_)
+        for start, stop in _runs(complete, unbroken=scorer.history > 0):
+            rows = start + np.flatnonzero(complete[start:stop])
+            predictions[first + rows] = scorer.predict(features[rows])
     return predictions
 
 
@@ -61,10 +63,8 @@ def verified(fitted: Fitted, data: TrainingData) -> tuple[Scorer, npt.NDArray[np
     return scorer, predictions
 
 
-def _runs(data: TrainingData, complete: npt.NDArray[np.bool_], *, unbroken: bool) -> list[tuple[int, int]]:
-    """Half-open row ranges of one symbol each, cut as well before and after incomplete rows if ``unbroken``."""
-    cuts = data.symbols[1:] != data.symbols[:-1]
-    if unbroken:
-        cuts = cuts | (complete[1:] != complete[:-1])
-    edges = [0, *(np.flatnonzero(cuts) + 1).tolist(), len(complete)]
+def _runs(complete: npt.NDArray[np.bool_], *, unbroken: bool) -> list[tuple[int, int]]:
+    """Half-open ranges of a symbol's rows: all of them, or cut before and after incomplete rows if ``unbroken``."""
+    cuts = np.flatnonzero(complete[1:] != complete[:-1]) + 1 if unbroken else np.empty(0, dtype=np.int64)
+    edges = [0, *cuts.tolist(), len(complete)]
     return [(a, b) for a, b in pairwise(edges) if complete[a:b].any()]

@@ -13,6 +13,8 @@ from tasks.errors import EngineError
 from tasks.registry.serving.model_folder import write_model
 
 CLIP = 8.0
+BLOCK = 65_536
+"""Rows that are looked at together: on a panel the features are the largest array, and no second one is made."""
 _LEAST_PENALTY = 1e-6  # classes that a line separates would ask for infinite coefficients
 Floats = npt.NDArray[np.float64]
 
@@ -31,7 +33,9 @@ class LinearModel:
 
     def predict(self, X: Floats) -> Floats:
         """float64 (n, columns) to float64 (n,)."""
-        f = self.intercept + _standardised(X, self.center, self.scale, self.clip) @ self.coefficients
+        parts = [X[start : start + BLOCK] for start in range(0, len(X), BLOCK)]
+        scaled = [_standardise(part.copy(), self.center, self.scale, self.clip) @ self.coefficients for part in parts]
+        f = self.intercept + (np.concatenate(scaled) if scaled else np.empty(0))
         return _sigmoid(f) if self.logistic else f
 
     def write(self, folder: Path) -> None:
@@ -67,20 +71,21 @@ def fit(
     penalty: float = 0.0,
     clip: float | None = None,
     logistic: bool = False,
+    overwrite: bool = False,
 ) -> LinearModel:
     """Least squares or logistic regression of y (n,) on X (n, columns).
 
     ``weight`` (n,), of mean one, is what each row's loss counts; all the same if None. Columns are standardised by
     plain means and deviations in either case. ``penalty`` is the weight of the squared coefficients of the standardised
     columns, a row (a ridge of n · penalty); the intercept is free. Columns that do not vary get the coefficient zero.
-    Raises EngineError with too few rows.
+    ``overwrite``: X may be changed, which saves a copy. Raises EngineError with too few rows.
     """
     if len(y) < 2:
         raise EngineError(f"{len(y)} rows are too few to fit {len(columns)} columns")
-    center, spread = X.mean(axis=0), X.std(axis=0)
+    center, spread = X.mean(axis=0), np.sqrt(_variance(X))
     constant_columns = ~(spread > 1e-12 * np.maximum(np.abs(center), 1e-300))
     scale = np.where(constant_columns, 1.0, spread)
-    Z = _standardised(X, center, scale, clip)
+    Z = _standardise(X if overwrite else X.copy(), center, scale, clip)
     Z[:, constant_columns] = 0.0
     intercept, coefficients = (_logistic if logistic else _ridge)(Z, y, penalty, weight)
     return LinearModel(
@@ -99,12 +104,20 @@ def _sigmoid(f: Floats) -> Floats:
     return p
 
 
-def _standardised(X: Floats, center: Floats, scale: Floats, clip: float | None) -> Floats:
-    Z: Floats = X - center
-    Z /= scale  # in place: on a panel this is the largest array
+def _variance(X: Floats) -> Floats:
+    """Of each column, by blocks of rows: NumPy's own makes another X."""
+    center = X.mean(axis=0)
+    squares = [np.square(X[start : start + BLOCK] - center).sum(axis=0) for start in range(0, len(X), BLOCK)]
+    return np.asarray(np.sum(squares, axis=0) / len(X), dtype=np.float64)
+
+
+def _standardise(X: Floats, center: Floats, scale: Floats, clip: float | None) -> Floats:
+    """In place, and the same array back."""
+    X -= center
+    X /= scale
     if clip is not None:
-        np.clip(Z, -clip, clip, out=Z)
-    return Z
+        np.clip(X, -clip, clip, out=X)
+    return X
 
 
 def mean(y: Floats, weight: Floats | None) -> float:

@@ -7,6 +7,7 @@ from them by mistake.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +22,14 @@ from tasks.storage import read_matrix, read_parquet
 _SEARCH_LABELS = ("train", "validation", "blending")
 
 
-def load(request: EngineRequest) -> TrainingData:
-    """All rows with all labels. Raises IntegrityError for a damaged file, EngineError for rows that disagree."""
+def load(request: EngineRequest, only: Collection[str] | None = None) -> TrainingData:
+    """All rows with all labels; of the features those in ``only`` (None: all) and in the recipes that are asked for.
+
+    Raises IntegrityError for a damaged file, EngineError for rows that disagree."""
     features = read_parquet(request.features.ref, ["symbol", "time"])
     rows = read_parquet(request.rows.ref)
     _check_aligned(features, rows)
-    columns = request.features.spec.columns
+    columns = _wanted(request, only)
     data = TrainingData(
         X=read_matrix(request.features.ref, columns),
         y=rows["label"].to_numpy(np.float64),
@@ -42,6 +45,14 @@ def load(request: EngineRequest) -> TrainingData:
     )
     _check_finite(data)
     return data
+
+
+def _wanted(request: EngineRequest, only: Collection[str] | None) -> tuple[str, ...]:
+    every = request.features.spec.columns
+    if only is None:
+        return every
+    asked = {*only, *(name for job in request.jobs for name in job.recipe.get("columns", ()))}
+    return tuple(name for name in every if name in asked)
 
 
 def for_search(data: TrainingData) -> TrainingData:
@@ -79,10 +90,15 @@ def _check_aligned(features: pd.DataFrame, rows: pd.DataFrame) -> None:
 
 def _check_finite(data: TrainingData) -> None:
     used = np.logical_or.reduce([data.window != "", *data.fits.values()])
-    bad = used[:, None] & ~np.isfinite(data.X)
-    if bad.any():
-        row, column = (int(index[0]) for index in np.nonzero(bad))
+    bad = {}
+    for column in range(len(data.columns)):  # one by one: on a panel a mask of all of them takes room
+        rows = np.flatnonzero(used & ~np.isfinite(data.X[:, column]))
+        if len(rows):
+            bad[column] = rows
+    if bad:
+        row, column = min((int(rows[0]), column) for column, rows in bad.items())
         raise EngineError(
             f"feature {data.columns[column]} is {data.X[row, column]} for {data.symbols[row]} at {data.times[row]} "
-            f"(row {row}), {int(bad.sum())} values in all, in rows that belong to a window: shorten the windows"
+            f"(row {row}), {sum(map(len, bad.values()))} values in all, in rows that belong to a window: shorten the "
+            "windows"
         )

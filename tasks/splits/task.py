@@ -25,7 +25,7 @@ from tasks.problem import Problem
 from tasks.splits.lost import lost_rows, whole_sections, with_section
 from tasks.splits.sessions import calendar_sessions
 from tasks.splits.windows import WindowPlan, assign_windows
-from tasks.storage import StageStore, read_json, read_parquet, write_json, write_parquet
+from tasks.storage import StageStore, read_json, read_matrix, read_parquet, write_json, write_parquet
 
 CODE = (
     "tasks/labels",
@@ -160,7 +160,7 @@ def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> tuple[npt.NDArray[np
 
     Where members alone are compared, nothing is expected of the others.
     """
-    matrix = read_parquet(features.ref, ["symbol", "time", *features.spec.columns])
+    matrix = read_parquet(features.ref, ["symbol", "time"])
     _check_aligned(bars, matrix)
     beyond = matrix.groupby("symbol", sort=False).cumcount().to_numpy() >= features.lookback - 1
     told: tuple[str, ...] = ()
@@ -169,9 +169,10 @@ def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> tuple[npt.NDArray[np
     beyond &= compared
     if features.spec.cross_section != "none":
         beyond, told = with_section(date.to_numpy("datetime64[ns]"), beyond)
+    values = read_matrix(features.ref, features.spec.columns)
     usable, columns = compared.copy(), {}
-    for column in features.spec.columns:
-        finite = np.isfinite(matrix[column].to_numpy(float))
+    for place, column in enumerate(features.spec.columns):
+        finite = np.isfinite(values[:, place])
         usable &= finite
         columns[column] = int((beyond & ~finite).sum())
     told = (*told, *lost_rows(matrix["symbol"], beyond, usable, columns))

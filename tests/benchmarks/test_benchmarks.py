@@ -69,7 +69,7 @@ def test_costs_are_those_of_the_tasks_and_of_the_jobs_that_make_no_model() -> No
 def test_a_night_has_every_task_that_is_counted() -> None:
     there = {found.name for found in vars(nightly).values() if isinstance(found, Task)}
     wanted = {"shortlist", "leaderboard", "count trials", "backtest", "refit", "inspect", "gate"}
-    assert {*wanted, bench_cost.AT_GATE, *bench_cost.BESIDE, *bench_cost.REPORTED} <= there
+    assert {*wanted, bench_cost.AT_GATE, *bench_cost.APART, *bench_cost.REPORTED} <= there
 
 
 def test_tasks_are_timed_while_the_block_runs_and_not_after() -> None:

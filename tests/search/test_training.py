@@ -28,6 +28,16 @@ def test_a_search_keeps_labels_before_the_selection_window_alone(ask: Ask) -> No
     assert len(data.rows("train")) == 600
 
 
+def test_an_engine_reads_the_features_that_it_looks_at_and_those_of_the_recipes_that_are_asked_for(ask: Ask) -> None:
+    everything = training.load(ask("baseline"))
+    some = training.load(ask("baseline"), {"har_5", "unheard_of"})
+    assert some.columns == ("har_5",)
+    np.testing.assert_array_equal(some.X, everything.take(np.arange(BARS), ("har_5",)))
+    job = RefitJob(name="a", recipe={"columns": ["return_1"]}, rows="fit_gate")
+    asked = dataclasses.replace(ask("baseline"), mode="refit", jobs=(job,))
+    assert set(training.load(asked, {"har_5"}).columns) == {"har_5", "return_1"}
+
+
 @pytest.mark.parametrize("rows", ["fit_fold_1", "fit_gate", "fit_all"])
 def test_a_job_keeps_its_labels_alone(ask: Ask, rows: str) -> None:
     everything = training.load(ask("baseline"))
