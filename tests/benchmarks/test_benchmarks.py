@@ -56,7 +56,7 @@ def test_costs_are_those_of_the_tasks_and_of_the_jobs_that_make_no_model() -> No
     names = ("shortlist", "leaderboard", "count trials", "backtest", "inspect", "gate", "backtest on the gate")
     calls = [Call(name, 0.5, 0.4, None) for name in names]
     calls += [
-        Call("check-features", 9.0, 0.25, ()),
+        Call("check-features", 0.25, 9.0, ()),
         Call("other-histories", 9.0, 0.5, ()),
         Call("refit", 300.0, 0.1, refitted),
     ]
