@@ -53,7 +53,7 @@ leaks: $(STAMP) ## plant every leak in real bars and show which defence catches 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml > /dev/null
 
-LOCK_OPTIONS := --extra engines --extra backtest --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
+LOCK_OPTIONS := --extra engines --extra backtest --extra signing --extra monitor --extra postgres --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
 
 # Compiling over the present lock changes it only where pyproject.toml asks for something that the lock does not hold.
 lock-check: $(STAMP)
