@@ -108,8 +108,10 @@ def experiment(store: Store, name: str) -> str:
         found = store.client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        location = (Path(store.tracking_uri.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
-        return str(store.client.create_experiment(name, artifact_location=location if store.local else None))
+        location = None
+        if store.local:
+            location = (Path(store.tracking_uri.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
+        return str(store.client.create_experiment(name, artifact_location=location))
 
 
 def new_run(store: Store, experiment_id: str, name: str, tags: Mapping[str, str], parent: str = "") -> str:

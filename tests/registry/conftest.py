@@ -37,7 +37,9 @@ from tasks.registry.serving.model_folder import write_model
 from tasks.registry.serving.scorers import load_scorer
 from tasks.search.h2o_server import h2o_jar
 from tasks.storage import write_parquet
+from tests.registry.servers import mlflow_server, remote_store
 
+__all__ = ["mlflow_server", "remote_store"]  # fixtures of this whole folder
 COLUMNS = ("har_1", "har_5", "har_22", "return_1")
 SESSIONS = 320
 NAME = "test-volatility"
