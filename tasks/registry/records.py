@@ -22,7 +22,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """The facts of one night: what went in, what competed, how it ranked."""
+    """The facts of one night: what went in, what competed, how it ranked.
+
+    ``importance``: the leading features of the candidate ``importance_of``, with their shares, largest first.
+    """
 
     problem: Problem
     snapshot: Snapshot
@@ -32,6 +35,8 @@ class Night:
     leaderboard: Leaderboard
     code_version: str
     notes: tuple[str, ...] = ()
+    importance_of: str = ""
+    importance: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
