@@ -153,6 +153,20 @@ def log_pyfunc(run_id: str, name: str, **model: Any) -> str:
             return str(mlflow.pyfunc.log_model(name=name, **model).model_uri)
 
 
+def fetch(store: Store, uri: str, folder: Path) -> Path:
+    """A logged or registered model's whole folder, copied below ``folder``; returns where it lies. Nothing is loaded.
+
+    Raises RegistryError if it cannot be had whole.
+    """
+    import mlflow  # noqa: PLC0415
+
+    with _as_registry_error(f"{uri}: cannot be downloaded from {shown_uri()}"):
+        found = mlflow.artifacts.download_artifacts(
+            artifact_uri=uri, dst_path=str(folder), tracking_uri=store.tracking_uri, registry_uri=store.tracking_uri
+        )
+    return Path(found)
+
+
 def finish(store: Store, run_id: str) -> None:
     """End a run as finished."""
     with _as_registry_error(f"run {run_id} cannot be ended"):
