@@ -30,8 +30,20 @@ class MojoScorer(BaseScorer):
         self._order = _column_order(self._model, self.columns, folder)
         self._index = _output_index(self._model, self.output, folder)
         self._arrays = threading.local()
+        self._trees: Any = None
         self._batch_lock = threading.Lock()
         self._batch = _java_loop(self._model, loader, self._new_arrays()[1], self._index)
+
+    def contributions(self, row: Floats) -> tuple[Floats, float, str] | None:
+        """TreeSHAP of a row (columns,): contributions, base and link. None for a model that is not made of trees."""
+        from .tree_shap import TreeShap  # noqa: PLC0415 - not needed to predict
+
+        if self._trees is None:
+            try:
+                self._trees = TreeShap(self._model, self.columns, self._order, self.output)
+            except TypeError:
+                self._trees = ()
+        return (*self._trees(row), self._trees.link) if self._trees else None
 
     def _score(self, X: Floats) -> Floats:
         ordered = X[:, self._order]

@@ -19,7 +19,7 @@ from ...features.matrix import compute, lookback
 from .bars import SymbolBars, read_bars
 from .bundle import MODEL, read_manifest
 from .panel import Rows, predict_panel
-from .scorers import Floats, load_scorer
+from .scorers import Floats, Scorer, load_scorer
 
 
 class Predictor:
@@ -27,6 +27,7 @@ class Predictor:
 
     def __init__(self, bundle: Path) -> None:
         """Raises IntegrityError for a damaged bundle, ConfigurationError if its scorer's package is missing."""
+        self.bundle = bundle
         self.manifest = read_manifest(bundle)
         self._scorer = load_scorer(bundle / MODEL)
         if self._scorer.columns != self.manifest.spec.columns:
@@ -62,6 +63,17 @@ class Predictor:
             columns["symbol"] = np.repeat([item.symbol for item in read], [len(part) for _, part in parts])
         columns["time"] = _concatenate([item.given.iloc[at] for item, (at, _) in zip(read, parts, strict=True)])
         return pd.DataFrame(columns | {"prediction": np.concatenate([part for _, part in parts])})
+
+    @property
+    def scorer(self) -> Scorer:
+        """The loaded model alone: feature rows in, predictions out."""
+        return self._scorer
+
+    def explain(self, bars: pd.DataFrame, top: int | None = 10) -> pd.DataFrame:
+        """What each feature adds to the last bar's prediction; see ``contributions.contributions``."""
+        from .contributions import contributions  # noqa: PLC0415 - not needed to predict
+
+        return contributions(self, bars, top)
 
     def _predict(self, read: list[SymbolBars], *, last: bool) -> list[tuple[Rows, Floats]]:
         """For each symbol, the places of the bars that are predicted, and their predictions."""

@@ -95,17 +95,21 @@ class LinearScorer(BaseScorer):
     def __init__(self, document: dict[str, Any]) -> None:
         super().__init__(document)
         self._standardize = Standardizer(document)
-        self._intercept = float(document["intercept"])
+        self.intercept = float(document["intercept"])
         self._coefficients = np.asarray(document["coefficients"], dtype=np.float64)
         self._logistic = document["link"] == "logistic"
         if self._coefficients.shape != (len(self.columns),):
             raise IntegrityError("coefficients must have one number a column")
 
+    def terms(self, X: Floats) -> Floats:
+        """What each column adds to the intercept, before the link: float64 (n, columns) to the same shape."""
+        return np.asarray(self._standardize(X) * self._coefficients, dtype=np.float64)
+
     def _score(self, X: Floats) -> Floats:
         # Summed over an axis rather than by BLAS: a row's prediction must not depend on how many rows come with it.
         # What overflows is not finite, and ``predict`` refuses it.
         with np.errstate(over="ignore", invalid="ignore"):
-            f: Floats = self._intercept + (self._standardize(X) * self._coefficients).sum(axis=1)
+            f: Floats = self.intercept + self.terms(X).sum(axis=1)
         return _logistic(f) if self._logistic else f
 
 
