@@ -23,6 +23,7 @@ from tasks.contracts import (
     EngineResult,
     FeatureMatrix,
     FeatureSpec,
+    Ref,
     Rows,
     Snapshot,
     Target,
@@ -161,12 +162,40 @@ def score(name: str, rank: int, loss: float) -> Score:
     )
 
 
+def rows_of(bars: pd.DataFrame) -> pd.DataFrame:
+    """Labels that are the next bar's range, and windows: the last 60 rows are the gate, what lies before is trained on.
+
+    A symbol's first bars lie in the lookback and belong to no window.
+    """
+    by_symbol = bars.groupby("symbol", sort=False)
+    ahead = (0.5 * np.log(np.log(bars["high"] / bars["low"]) ** 2 / (4 * np.log(2)))).groupby(bars["symbol"]).shift(-1)
+    windows = np.where(by_symbol.cumcount() < 22, "", "train").astype(object)
+    windows[-60:] = "gate"
+    known = ahead.notna().to_numpy()
+    return bars[["symbol", "time", "session"]].assign(
+        label=ahead,
+        label_end=by_symbol["time"].shift(-1),
+        weight=1.0,
+        window=windows,
+        scored_by=np.where(windows == "gate", "fit_gate", ""),
+        fit_gate=(windows == "train") & known,
+        fit_all=(windows != "") & known,
+    )
+
+
+def features_file(folder: Path, bars: pd.DataFrame) -> Ref:
+    """The feature matrix of the bars, stored."""
+    parts = [
+        part[["symbol", "time", "session"]].assign(**dict(zip(COLUMNS, features_of(part, COLUMNS).T, strict=True)))
+        for _, part in bars.groupby("symbol", sort=False)
+    ]
+    return write_parquet(folder / "features.parquet", pd.concat(parts, ignore_index=True))
+
+
 def make_night(folder: Path, bars: pd.DataFrame) -> Night:
     """A night with five linear candidates, of which one could not be scored; the last 60 rows are the gate."""
     snapshot = snapshot_of(bars, folder)
-    windows = np.full(len(bars), "train", dtype=object)
-    windows[-60:] = "gate"
-    ref = write_parquet(folder / "rows.parquet", pd.DataFrame({"window": windows}))
+    ref = write_parquet(folder / "rows.parquet", rows_of(bars))
     window = Window(name="train", first=snapshot.first, last="2015-06-30T21:00:00+00:00", rows=100, dates=100)
     names = [f"ridge-{index}" for index in range(5)]
     candidates = tuple(
@@ -183,7 +212,9 @@ def make_night(folder: Path, bars: pd.DataFrame) -> Night:
     return Night(
         problem=Problem(name=NAME, source="builtin:sp500", owner="desk"),
         snapshot=snapshot,
-        features=FeatureMatrix(ref=ref, spec=FeatureSpec(columns=COLUMNS, tick=0.01), lookback=23),
+        features=FeatureMatrix(
+            ref=features_file(folder, bars), spec=FeatureSpec(columns=COLUMNS, tick=0.01), lookback=23
+        ),
         rows=Rows(
             ref=ref,
             target=Target(name="volatility", horizon=1, kind="regression", loss="mse"),
@@ -206,8 +237,8 @@ def make_entry(night: Night, name: str = "ridge-0") -> Entry:
     model = linear_model(folder / f"{name}-shipped", intercept=-0.25)
     shipped = replace(candidate(folder, bars, f"{name}-shipped", "linear", model), name=name, recipe=gated.recipe)
     return Entry(
-        shipped=shipped,
-        gated=gated,
+        shipped=replace(shipped, rows="fit_all"),
+        gated=replace(gated, rows="fit_gate"),
         shipped_training_end=night.snapshot.last,
         gated_training_end="2015-12-31T21:00:00+00:00",
         decision=Decision(outcome="promoted", promote=name, reasons=("better than every baseline at 0.05",)),
