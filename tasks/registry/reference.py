@@ -93,7 +93,10 @@ def _of_bars(bars: pd.DataFrame, until: pd.Timestamp) -> dict[str, Any]:
     ends: dict[str, str] = {}
     pauses, paces = [], []
     for symbol, part in bars[(bars["time"] <= until).to_numpy()].groupby("symbol", sort=True):
-        close, seconds = part["close"].to_numpy(np.float64), part["time"].to_numpy().astype(np.int64) / 1e9
+        close, seconds = (
+            part["close"].to_numpy(np.float64),
+            part["time"].to_numpy("datetime64[ns]").astype(np.int64) / 1e9,
+        )
         closes[str(symbol)] = tuple(_short(value) for value in (close.min(), close.max(), close[-1]))
         if part["time"].iloc[-1] < until:
             ends[str(symbol)] = part["time"].iloc[-1].isoformat()

@@ -20,6 +20,7 @@ from tasks.statistics.conformal import GAMMA, Coverage, adapt, covered, radius
 from tasks.storage import read_parquet, read_predictions
 
 COVERAGE = 0.9
+_STAMP = "datetime64[ns]"
 _NUMBERS = ("open", "high", "low", "close", "volume")
 
 Floats = npt.NDArray[np.float64]
@@ -124,10 +125,11 @@ def _scales(night: Night, rows: pd.DataFrame) -> Floats:
     scales = np.ones(len(rows))
     if scaling.kind == "one":
         return scales
+    times = rows["time"].to_numpy(_STAMP)
     bars = {str(name): part for name, part in read_parquet(night.snapshot.bars).groupby("symbol", sort=False)}
     for symbol, places in rows.groupby("symbol", sort=False).indices.items():
         part = bars[str(symbol)]
-        at = np.searchsorted(part["time"].to_numpy(), rows["time"].to_numpy()[places])
+        at = np.searchsorted(part["time"].to_numpy(_STAMP), times[places])
         arrays: dict[str, npt.NDArray[Any]] = {name: part[name].to_numpy(np.float64) for name in _NUMBERS}
         arrays["session"] = part["session"].to_numpy().astype("datetime64[D]")
         scales[places] = scaling.at(arrays, at, night.features.spec.tick)
@@ -137,7 +139,7 @@ def _scales(night: Night, rows: pd.DataFrame) -> Floats:
 def _known(gate: pd.DataFrame, times: pd.Index) -> npt.NDArray[np.int64]:
     """How many leading dates have all their labels ended when each date is predicted, (T,)."""
     ends = gate.groupby("time", sort=True)["label_end"].max().cummax()
-    return np.asarray(np.searchsorted(ends.to_numpy(), times.to_numpy(), side="right"), dtype=np.int64)
+    return np.asarray(np.searchsorted(ends.to_numpy(_STAMP), times.to_numpy(_STAMP), side="right"), dtype=np.int64)
 
 
 def _kept(ascending: Floats) -> tuple[float, ...]:
