@@ -1,0 +1,168 @@
+"""The evidence of a rollout: what both models said of every date before its outcome, and what they lost by it. Pure.
+
+Forecasts of a date come in when its bars are there, in time order; outcomes when labels have ended, in any order. A
+date counts once its outcome and those of all dates before it are there, so that the order in which they arrive changes
+nothing. A row that the champion predicts and the challenger does not counts as lost by the whole clip bound: a
+challenger that is silent on hard rows gains nothing. Rows that the champion does not predict are not compared.
+
+Both models are scored on every date, whatever share of requests sees the challenger: the share limits exposure, not
+evidence.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.errors import DataError
+from tasks.statistics.losses import row_losses
+
+FloatArray = npt.NDArray[np.float64]
+KEYS = ["symbol", "time", "session"]
+FORECASTS = (*KEYS, "champion", "challenger", "share")
+OUTCOMES = (*KEYS, "label", "label_end", "champion_loss", "challenger_loss", "difference")
+GRACE = 5
+"""So many sessions after a date's labels should have ended, rows that still have none are struck for both models."""
+
+
+def no_forecasts() -> pd.DataFrame:
+    """A table of forecasts without rows."""
+    return _empty(FORECASTS)
+
+
+def no_outcomes() -> pd.DataFrame:
+    """A table of outcomes without rows."""
+    return _empty(OUTCOMES)
+
+
+def new_forecasts(
+    rows: pd.DataFrame, champion: FloatArray, challenger: FloatArray, known: pd.DataFrame, *, after: str, share: float
+) -> pd.DataFrame:
+    """What both models say of dates that are later than ``after`` and than every date known, columns ``FORECASTS``.
+
+    rows: columns ``symbol, time, session``, a row a bar; champion and challenger (n,), aligned with it, NaN where a
+    model has no forecast. ``after``: a date or time (ISO). A date for which the champion has no forecast at all is left
+    out. Raises DataError if the arrays are not aligned.
+    """
+    if not len(rows) == len(champion) == len(challenger):
+        raise DataError(
+            f"{len(rows):,} rows, {len(champion):,} and {len(challenger):,} predictions: score both models on the "
+            "snapshot that the rows belong to"
+        )
+    first = max([_day(after), *known["session"].to_list()])
+    new = (rows["session"] > first).to_numpy() & np.isfinite(champion)
+    found = rows.loc[new, KEYS].assign(champion=champion[new], challenger=challenger[new], share=share)
+    return found.sort_values(["session", "time", "symbol"], kind="stable").reset_index(drop=True)
+
+
+def new_outcomes(
+    rows: pd.DataFrame,
+    forecasts: pd.DataFrame,
+    known: pd.DataFrame,
+    *,
+    loss: Literal["mse", "log_loss"],
+    bound: float,
+    streams: int,
+) -> pd.DataFrame:
+    """The outcomes of forecast dates that have none yet and whose labels have ended, columns ``OUTCOMES``.
+
+    rows: columns ``symbol, time, session, label, label_end``. A date is complete when each of its rows has a label, or
+    when ``streams`` and five sessions have passed: what has no label then never counts.
+    """
+    open_rows = forecasts[~forecasts["session"].isin(known["session"])]
+    found = open_rows.merge(rows[[*KEYS, "label", "label_end"]], how="left", on=KEYS, validate="one_to_one")
+    if not len(found):
+        return no_outcomes()
+    sessions = np.unique(rows["session"].to_numpy())
+    passed = len(sessions) - np.searchsorted(sessions, found["session"].to_numpy(), side="right")
+    whole = np.isfinite(found["label"].to_numpy(np.float64))
+    complete = pd.Series(whole, index=found.index).groupby(found["session"]).transform("all").to_numpy(bool)
+    return _scored(found[complete | (passed >= streams + GRACE)], loss, bound)
+
+
+def differences(forecasts: pd.DataFrame, outcomes: pd.DataFrame) -> pd.Series:
+    """Champion's loss less the challenger's by date, in the order in which dates count, indexed by session.
+
+    Only the dates before the first that has no outcome yet. A date all of whose rows were struck counts as 0.
+    """
+    dates = np.unique(forecasts["session"].to_numpy())
+    known = np.isin(dates, outcomes["session"].to_numpy())
+    dates = dates[: len(dates) if known.all() else int(np.argmin(known))]
+    means = outcomes.groupby("session")["difference"].mean()
+    return means.reindex(pd.DatetimeIndex(dates)).fillna(0.0).astype(np.float64)
+
+
+def date_means(sessions: npt.NDArray[np.datetime64], values: FloatArray) -> pd.Series:
+    """The mean of finite values (n,) by date, in time order; dates without any are left out."""
+    return pd.Series(values, index=pd.DatetimeIndex(sessions)).dropna().groupby(level=0).mean()
+
+
+def earlier_differences(
+    rows: pd.DataFrame, champion: FloatArray, challenger: FloatArray, loss: Literal["mse", "log_loss"], first: str
+) -> pd.Series:
+    """The differences by date of two fits that had learned from no bar as late as ``first`` (ISO), on rows since then.
+
+    rows: columns ``session, time, label``; champion and challenger (n,), aligned. For the clip bound and the outlook:
+    none of these dates counts.
+    """
+    label = rows["label"].to_numpy(np.float64)
+    late = (rows["time"] > _instant(first)).to_numpy()
+    found = np.where(late, row_losses(loss, label, champion) - row_losses(loss, label, challenger), np.nan)
+    return date_means(rows["session"].to_numpy(), found)
+
+
+def disagreements(logged: pd.DataFrame, forecasts: pd.DataFrame, versions: tuple[str, str]) -> tuple[str, ...]:
+    """What clients logged and the house computed otherwise: a sentence a model, none where they agree to 1e-6 relative.
+
+    logged: columns of ``tasks.live.LOGGED``; versions: champion's and challenger's.
+    """
+    told = []
+    for version, column in zip(versions, ("champion", "challenger"), strict=True):
+        mine = forecasts[["symbol", "time", column]].rename(columns={column: "house"})
+        both = logged[logged["version"].astype(str) == version].merge(mine, on=["symbol", "time"]).dropna(
+            subset=["prediction", "house"]
+        )  # fmt: skip
+        house, theirs = both["house"].to_numpy(np.float64), both["prediction"].to_numpy(np.float64)
+        size = np.maximum(np.abs(house), np.sqrt(np.mean(house**2)) if len(house) else 0.0)
+        bad = np.flatnonzero(np.abs(theirs - house) > TOLERANCE * size)
+        if len(bad):
+            row = both.iloc[bad[0]]
+            told.append(
+                f"{len(bad):,} of {len(both):,} logged predictions of version {version} are not the house's own, first "
+                f"{row['symbol']} {row['time']}: {theirs[bad[0]]:.9g} logged, {house[bad[0]]:.9g} here: were the bars "
+                "the same?"
+            )
+    return tuple(told)
+
+
+TOLERANCE = 1e-6
+
+
+def _scored(found: pd.DataFrame, loss: Literal["mse", "log_loss"], bound: float) -> pd.DataFrame:
+    label = found["label"].to_numpy(np.float64)
+    champion, challenger = (
+        row_losses(loss, label, found[name].to_numpy(np.float64)) for name in ("champion", "challenger")
+    )
+    silent = np.isfinite(label) & ~np.isfinite(found["challenger"].to_numpy(np.float64))
+    difference = np.where(silent, -bound, champion - challenger)
+    scored = found.assign(champion_loss=champion, challenger_loss=challenger, difference=difference)
+    return scored[list(OUTCOMES)].reset_index(drop=True)
+
+
+def _empty(columns: tuple[str, ...]) -> pd.DataFrame:
+    kinds = {"symbol": "object", "time": "datetime64[ns, UTC]", "session": "datetime64[ns]"}
+    kinds["label_end"] = "datetime64[ns, UTC]"
+    return pd.DataFrame({name: pd.Series(dtype=kinds.get(name, "float64")) for name in columns})
+
+
+def _instant(text: str) -> pd.Timestamp:
+    """An ISO date or time as an instant; what names no zone is UTC."""
+    stamp = pd.Timestamp(text)
+    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+
+
+def _day(text: str) -> pd.Timestamp:
+    return pd.Timestamp(pd.Timestamp(text).date())
