@@ -1,12 +1,12 @@
-"""Append-only tables in one SQLite file, each row chained to the one before by a hash.
+"""Append-only tables in one database, each row chained to the one before by a hash.
 
 - Triggers refuse UPDATE and DELETE. Who goes round them is found by ``verify``: a row's hash covers its table, number,
-  values and the hash of the row before; row numbers have no gaps; and SQLite's own counter still knows the last one.
-- A transaction takes the write lock first (BEGIN IMMEDIATE), so that what it read still holds when it writes. Writers
-  of other processes wait, half a minute at most.
-- A commit has reached the disk when it returns (synchronous=EXTRA): what was spent stays spent after a power cut.
+  values and the hash of the row before; row numbers have no gaps; and the database's own counter still knows the last.
+- A transaction is the only writer from its first statement on, so that what it read still holds when it writes.
+  Writers of other processes wait, half a minute at most.
+- A commit has reached the disk when it returns: what was spent stays spent after a power cut.
 
-The standard library's ``sqlite3`` alone. No file beside the database outlives a transaction.
+The hashes are the same in every database, so that a chain can be copied from one to another row by row.
 """
 
 from __future__ import annotations
@@ -14,42 +14,28 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
-import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tasks.errors import IntegrityError, StorageError
+from tasks.registry.chain_database import LEDGER, Database, Kind, Row, Schema
 
-Kind = Literal["TEXT", "INTEGER", "REAL"]
-Schema = Mapping[str, Mapping[str, Kind]]
-Row = dict[str, Any]
-
-MEMORY = ":memory:"
-WAIT_SECONDS = 30.0
 SEED = "0" * 64
 
 
 class Chain:
-    """An opened file of append-only tables; close it, or use it as a context."""
+    """Opened append-only tables; close them, or use them as a context."""
 
-    def __init__(self, path: Path | None, schema: Schema, version: int, wait: float = WAIT_SECONDS) -> None:
-        """Open the file, and make its tables if it has none; None keeps everything in memory.
+    def __init__(self, database: Database, schema: Schema) -> None:
+        """Make the tables that are missing: all in a new database, the later ones in that of an earlier version.
 
-        Raises IntegrityError if it is no such database, StorageError if it cannot be opened, is locked, or was written
-        by a later version of this code.
+        Raises StorageError for a database that a later version of this code wrote, or that cannot be used.
         """
-        self.path, self._schema = path, schema
-        with self._errors():
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path or MEMORY, timeout=wait, isolation_level=None)
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA synchronous=EXTRA")
-            self._prepare(version)
+        self._database, self._schema = database, schema
+        with database.errors():
+            self._prepare()
 
     def __enter__(self) -> Chain:
         return self
@@ -57,137 +43,110 @@ class Chain:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def where(self) -> str:
+        """What the database is called in messages."""
+        return self._database.where
+
     def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
+        """Let go of the database."""
+        self._database.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What is read and appended inside holds together, or not at all. Raises StorageError or IntegrityError."""
-        with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._database.errors():
+            self._database.begin()
             try:
                 yield
-                self._connection.execute("COMMIT")
+                self._database.commit()
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                self._database.rollback()
                 raise
 
-    def rows(self, table: str, where: str = "1", values: tuple[Any, ...] = ()) -> list[Row]:
+    def rows(self, table: str, where: str = "TRUE", values: tuple[Any, ...] = ()) -> list[Row]:
         """A table's rows in the order in which they were written; ``where`` is SQL of this project's own."""
-        with self._errors():
-            found = self._connection.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY id", values)  # noqa: S608
-            return [dict(row) for row in found]
+        with self._database.errors():
+            return self._database.query(f'SELECT * FROM "{table}" WHERE {where} ORDER BY id', values)  # noqa: S608
 
     def append(self, table: str, values: Row) -> int:
         """Add a row inside a transaction and return its number. NaN is stored as NULL; ``at``, if not given, is now."""
-        columns = self._schema[table]
+        columns = self._schema.tables[table]
         given = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}
         stored = [_stored(given[name], kind) for name, kind in columns.items()]
-        last = self._connection.execute(f"SELECT id, sha256 FROM {table} ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608
-        number, previous = (int(last["id"]) + 1, str(last["sha256"])) if last else (1, SEED)
-        row = [number, *stored, previous, _digest(table, number, stored, previous)]
-        marks = ", ".join("?" * len(row))
-        self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608
+        last = self._database.query(f'SELECT id, sha256 FROM "{table}" ORDER BY id DESC LIMIT 1')  # noqa: S608
+        number, previous = (int(last[0]["id"]) + 1, str(last[0]["sha256"])) if last else (1, SEED)
+        self._insert(table, [number, *stored, previous, _digest(table, number, stored, previous)])
         return number
 
     def verify(self) -> None:
         """Raise IntegrityError, naming table and row, if anything was removed or altered since it was written."""
-        with self._errors():
-            self._connection.execute("BEGIN")  # one state throughout, whoever writes meanwhile
+        with self._database.errors():
+            self._database.begin_reading()
             try:
-                for table in self._schema:
+                for table in self._schema.tables:
                     self._verify(table)
             finally:
-                self._connection.execute("ROLLBACK")
+                self._database.rollback()
+
+    def copy_from(self, other: Chain) -> int:
+        """Take over another chain's rows with their numbers and hashes, into tables that hold none; how many.
+
+        Raises StorageError if a row is here already, IntegrityError if the other chain was altered.
+        """
+        other.verify()
+        copied = 0
+        with self.transaction():
+            for table in self._schema.tables:
+                if self.rows(table):
+                    raise StorageError(f"{self.where}: {LEDGER} holds rows already; a copy needs an empty one")
+                for row in other.rows(table):
+                    self._insert(table, list(row.values()))
+                    copied += 1
+        self.verify()
+        return copied
+
+    def _insert(self, table: str, row: list[Any]) -> None:
+        marks = ", ".join("?" * len(row))
+        self._database.execute(f'INSERT INTO "{table}" VALUES ({marks})', row)  # noqa: S608
 
     def _verify(self, table: str) -> None:
         previous, number = SEED, 0
         for row in self.rows(table):
             number += 1
-            stored = [row[name] for name in self._schema[table]]
+            stored = [row[name] for name in self._schema.tables[table]]
             if row["id"] != number:
                 raise self._tampered(f"row {number} of {table} is missing")
             if row["previous"] != previous or row["sha256"] != _digest(table, number, stored, previous):
                 raise self._tampered(f"row {number} of {table} ({row['at']}) is not what was written")
             previous = row["sha256"]
-        counter = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-        if (int(counter["seq"]) if counter else 0) != number:
+        if self._database.highest(table) != number:
             raise self._tampered(f"{table} has {number} rows, and its counter says otherwise: the last rows are gone")
-        if not self._guarded(table):
+        if not self._database.guarded(table):
             raise self._tampered(f"the triggers that keep {table} append-only are gone")
-
-    def _guarded(self, table: str) -> bool:
-        query = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?"
-        return int(self._connection.execute(query, (table,)).fetchone()[0]) >= 2
 
     def _tampered(self, what: str) -> IntegrityError:
         return IntegrityError(
-            f"{self.path or MEMORY}: the trial ledger was altered: {what}. Restore it from a backup; without it "
+            f"{self.where}: {LEDGER} was altered: {what}. Restore it from a backup; without it "
             "nothing can be promoted, since nobody knows how often the gate was read"
         )
 
-    def _prepare(self, version: int) -> None:
-        found = self._version()
-        if found == 0:
+    def _prepare(self) -> None:
+        database, wanted = self._database, self._schema.version
+        if database.version() < wanted:
             with self.transaction():
-                if self._version() == 0:  # another process may have been first
-                    for table, columns in self._schema.items():
-                        for statement in _definition(table, columns):
-                            self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {version}")
-        elif found != version:
+                found = database.version()  # another process may have been first
+                if found < wanted:
+                    database.create(self._schema, self._schema.later_than(found))
+        found = database.version()
+        if found > wanted:
             raise StorageError(
-                f"{self.path}: a ledger of version {found}; this code reads version {version}: update it"
+                f"{self.where}: a ledger of version {found}; this code reads version {wanted}: update it"
             )
-
-    def _version(self) -> int:
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """SQLite's errors in words, by what can be done about them."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise self._not_written(error) from error
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise IntegrityError(
-                f"{self.path}: the trial ledger cannot be read: {error}. Restore it from a backup; it is never "
-                "repaired or made anew silently"
-            ) from error
-        except OSError as error:
-            raise StorageError(f"{self.path}: the trial ledger cannot be opened: {error.strerror}") from error
-
-    def _not_written(self, error: sqlite3.OperationalError) -> StorageError:
-        said, where = str(error), self.path or Path()
-        if "locked" in said or "busy" in said:
-            return StorageError(
-                f"{where}: the trial ledger is locked by another process; nothing was written. Run again"
-            )
-        existing = next(folder for folder in where.absolute().parents if folder.exists())
-        free = shutil.disk_usage(existing).free
-        return StorageError(
-            f"{where}: the trial ledger cannot be used: {said} ({free:,} bytes free); nothing was written"
-        )
-
-
-def _definition(table: str, columns: Mapping[str, Kind]) -> Iterator[str]:
-    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    yield (
-        f"CREATE TABLE {table} (id INTEGER PRIMARY KEY AUTOINCREMENT, {listed}, previous TEXT NOT NULL, "
-        "sha256 TEXT NOT NULL UNIQUE)"
-    )
-    for verb in ("UPDATE", "DELETE"):
-        yield (
-            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
 
 
 def _stored(value: Any, kind: Kind) -> Any:
-    """The value as SQLite gives it back, so that it can be hashed before it is written."""
+    """The value as the database gives it back, so that it can be hashed before it is written."""
     if value is None or kind == "TEXT":
         return value
     if kind == "INTEGER":

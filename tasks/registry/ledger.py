@@ -3,7 +3,7 @@
 How a read is spent, inside one transaction that is committed before the gate is scored:
 
 1. Identical evidence (recipe, labels and predictions on the gate) was read before: the same number and level again.
-2. This recipe's promotion was decided and never came about (a run that died): its read counts on, for it was won.
+2. This recipe's promotion was decided in this term and never came about (a run that died): its read counts on.
 3. The recipe was read before on this very target, and fewer than 21 gate dates came since: nothing is read or spent.
 4. Else the number is one more than the family's reads in this term and later ones, the level alpha / (k (k + 1)).
 
@@ -22,19 +22,22 @@ from pathlib import Path
 from typing import Any
 
 from tasks.evaluation import Decision, Licence
-from tasks.registry.chain import WAIT_SECONDS, Chain, Row, Schema
+from tasks.registry.chain import Chain
+from tasks.registry.chain_database import WAIT_SECONDS, Database, Kind, Row, Schema
+from tasks.registry.chain_postgres import PostgresDatabase, ledger_url
+from tasks.registry.chain_sqlite import SqliteDatabase
 from tasks.registry.families import Family, Term
 from tasks.registry.gate import read_level
 from tasks.registry.records import Mark
 from tasks.storage import home
 
-VERSION = 1
+VERSION = 2
 FRESH_DATES = 21
 ALIASED = "alias moved"
 ANEW = "begun anew"
 
-_LOOK: dict[str, Any] = {"at": "TEXT", "problem": "TEXT", "predicts": "TEXT", "symbols": "TEXT", "series": "TEXT"}
-SCHEMA: Schema = {
+_LOOK: dict[str, Kind] = {"at": "TEXT", "problem": "TEXT", "predicts": "TEXT", "symbols": "TEXT", "series": "TEXT"}
+TABLES: dict[str, dict[str, Kind]] = {
     "nights": _LOOK
     | {
         "term": "TEXT",
@@ -85,8 +88,37 @@ SCHEMA: Schema = {
         "origins": "INTEGER",
         "dates": "INTEGER",
     },
+    "promotions": {
+        "at": "TEXT",
+        "name": "TEXT",
+        "epoch": "INTEGER",
+        "champion": "TEXT",
+        "challenger": "TEXT",
+        "fallback": "TEXT",
+        "share": "REAL",
+        "action": "TEXT",
+        "why": "TEXT",
+        "evidence": "TEXT",
+        "by": "TEXT",
+    },
+    "signatures": {
+        "at": "TEXT",
+        "name": "TEXT",
+        "version": "TEXT",
+        "model_sha256": "TEXT",
+        "signature": "TEXT",
+        "signing_key": "TEXT",
+    },
 }
-"""``last`` is the last gate date (ISO), ``term`` the first session of its canonical term, ``series`` fingerprints."""
+"""``last`` is the last gate date (ISO), ``term`` the first session of its canonical term, ``series`` fingerprints.
+
+A row of ``promotions`` is a name's whole standing after a move; see ``standings``."""
+SCHEMA = Schema(
+    version=VERSION,
+    tables=TABLES,
+    since={"promotions": 2, "signatures": 2},
+    unique={"promotions": ("name", "epoch")},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +155,7 @@ class Trial:
 
 
 def ledger_path() -> Path:
-    """Where the state folder's ledger lies."""
+    """Where the state folder's ledger lies, unless NOCTURNE_LEDGER_URL names another."""
     return home() / "ledger" / "ledger.db"
 
 
@@ -131,33 +163,39 @@ class Ledger:
     """An opened ledger; close it, or use it as a context."""
 
     def __init__(self, chain: Chain) -> None:
-        self._chain = chain
+        """``chain``: for the modules beside this one that keep tables of their own in it."""
+        self.chain = chain
 
     @classmethod
     def open(cls, path: Path | None = None, wait: float = WAIT_SECONDS) -> Ledger:
-        """The ledger of the state folder (or of this file), verified. Raises as ``Chain`` and ``Chain.verify``."""
-        chain = Chain(path or ledger_path(), SCHEMA, VERSION, wait)
+        """The ledger of this file, of NOCTURNE_LEDGER_URL or else of the state folder, verified.
+
+        Raises as ``Chain`` and ``Chain.verify``, ConfigurationError for a URL that cannot be one.
+        """
+        url = None if path is not None else ledger_url()
+        database: Database = PostgresDatabase(url, wait) if url else SqliteDatabase(path or ledger_path(), wait)
         try:
+            chain = Chain(database, SCHEMA)
             chain.verify()
         except BaseException:
-            chain.close()
+            database.close()
             raise
         return cls(chain)
 
     @classmethod
     def in_memory(cls) -> Ledger:
         """A ledger that is gone when it is closed: for simulations."""
-        return cls(Chain(None, SCHEMA, VERSION))
+        return cls(Chain(SqliteDatabase(None), SCHEMA))
 
     def __enter__(self) -> Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._chain.close()
+        self.chain.close()
 
     def verify(self) -> None:
         """Raise IntegrityError if any row was removed or altered."""
-        self._chain.verify()
+        self.chain.verify()
 
     def spend(self, asked: Asked) -> Reading:
         """Spend a read of the gate on a challenger, or give the one that it has; see the module's text.
@@ -166,7 +204,7 @@ class Ledger:
         """
         if not asked.dates:
             raise ValueError("a gate without dates cannot be read")
-        with self._chain.transaction():
+        with self.chain.transaction():
             earlier = self._alike("reads", asked.family)
             before = self._before(asked, earlier)
             if before is not None:
@@ -175,7 +213,7 @@ class Ledger:
             k = 1 + _spent(earlier, term)
             level = read_level(k, asked.alpha)
             look = self._look(asked.problem, asked.family, asked.dates[-1])
-            row = self._chain.append(
+            row = self.chain.append(
                 "reads", look | {"k": k, "level": level, "recipe": asked.recipe, "evidence": asked.evidence}
             )
             return Reading(row=row, k=k, level=level)
@@ -185,22 +223,22 @@ class Ledger:
 
         ``begun_anew`` is of the ledger as a whole.
         """
-        mine = ("problem = ?", (problem,)) if problem else ("1", ())
-        nights = self._chain.rows("nights", *mine)
+        mine = ("problem = ?", (problem,)) if problem else ("TRUE", ())
+        nights = self.chain.rows("nights", *mine)
         known = {night["id"] for night in nights}
-        outcomes = {row["read"]: row["outcome"] for row in self._chain.rows("outcomes") if row["outcome"] != ALIASED}
+        outcomes = {row["read"]: row["outcome"] for row in self.chain.rows("outcomes") if row["outcome"] != ALIASED}
         return {
             "begun_anew": self.begun_anew(),
             "nights": len(nights),
-            "trials": sum(trial["night"] in known for trial in self._chain.rows("trials")),
+            "trials": sum(trial["night"] in known for trial in self.chain.rows("trials")),
             "reads": [
                 {name: read[name] for name in ("at", "problem", "predicts", "term", "last", "k", "level", "recipe")}
                 | {"outcome": outcomes.get(read["id"], "unknown")}
-                for read in self._chain.rows("reads", *mine)
+                for read in self.chain.rows("reads", *mine)
             ],
             "licences": [
                 {name: row[name] for name in ("at", "problem", "term", "recipe", "granted", "increase", "upper")}
-                for row in self._chain.rows("licences", *mine)
+                for row in self.chain.rows("licences", *mine)
             ],
         }
 
@@ -220,7 +258,7 @@ class Ledger:
 
     def holds(self, mark: Mark) -> bool:
         """Whether this ledger wrote that row; a mark without a hash asks for so many rows alone."""
-        found = self._chain.rows("outcomes", "id = ?", (mark.row,))
+        found = self.chain.rows("outcomes", "id = ?", (mark.row,))
         return bool(found) and mark.sha256 in ("", found[0]["sha256"])
 
     def begin_anew(self, why: str, lost: Iterable[str]) -> None:
@@ -230,12 +268,12 @@ class Ledger:
 
     def begun_anew(self) -> list[dict[str, Any]]:
         """Each time that the count began anew: ``at`` (ISO UTC), ``why``, and the entries ``lost`` by it."""
-        rows = self._chain.rows("outcomes", "outcome = ?", (ANEW,))
+        rows = self.chain.rows("outcomes", "outcome = ?", (ANEW,))
         return [{"at": row["at"], **json.loads(row["reasons"])} for row in rows]
 
     def unfinished(self, problem: str) -> tuple[str, str] | None:
         """What the problem's last night decided to promote, and when (ISO UTC), if its alias never moved; else None."""
-        last = self._chain.rows("outcomes", "id = (SELECT max(id) FROM outcomes WHERE problem = ?)", (problem,))
+        last = self.chain.rows("outcomes", "id = (SELECT max(id) FROM outcomes WHERE problem = ?)", (problem,))
         return (last[0]["promote"], last[0]["at"]) if last and last[0]["promote"] else None
 
     def licence(self, family: Family, recipe: str) -> Licence | None:
@@ -246,15 +284,13 @@ class Ledger:
 
     def record_licence(self, problem: str, family: Family, last: str, licence: Licence) -> Licence:
         """Keep a licence, unless the term has one for this recipe already: the first one stands."""
-        with self._chain.transaction():
+        with self.chain.transaction():
             standing = self.licence(family, licence.recipe_sha256)
             if standing is not None:
                 return standing
             values = {name: getattr(licence, name) for name in ("granted", "increase", "upper", "origins", "dates")}
             look = self._look(problem, family, last)
-            self._chain.append(
-                "licences", look | values | {"recipe": licence.recipe_sha256, "permitted": licence.limit}
-            )
+            self.chain.append("licences", look | values | {"recipe": licence.recipe_sha256, "permitted": licence.limit})
         return licence
 
     def append_trials(self, problem: str, family: Family, night: Row, trials: Iterable[Trial]) -> bool:
@@ -262,19 +298,19 @@ class Ledger:
 
         night: ``last``, ``leaderboard``, ``snapshot`` and ``predictions`` (digests), ``rows``, ``dates``.
         """
-        with self._chain.transaction():
-            if self._chain.rows("nights", "problem = ? AND leaderboard = ?", (problem, night["leaderboard"])):
+        with self.chain.transaction():
+            if self.chain.rows("nights", "problem = ? AND leaderboard = ?", (problem, night["leaderboard"])):
                 return False
-            row = self._chain.append("nights", self._look(problem, family, night["last"]) | night)
+            row = self.chain.append("nights", self._look(problem, family, night["last"]) | night)
             for trial in trials:
-                self._chain.append("trials", {"night": row, **_fields(trial)})
+                self.chain.append("trials", {"night": row, **_fields(trial)})
         return True
 
     def nights(self, family: Family) -> list[Row]:
         """Every night of this family in all terms, oldest first, with its ``trials``."""
         nights = self._alike("nights", family)
         for night in nights:
-            night["trials"] = self._chain.rows("trials", "night = ?", (night["id"],))
+            night["trials"] = self.chain.rows("trials", "night = ?", (night["id"],))
         return nights
 
     def _before(self, asked: Asked, earlier: list[Row]) -> Reading | None:
@@ -286,7 +322,8 @@ class Ledger:
         if not mine:
             return None
         last = max(mine, key=lambda row: row["last"])
-        won = next((row for row in reversed(mine) if self._won(row, asked.problem)), None)
+        of_term = (row for row in reversed(mine) if row["last"] >= asked.family.term.first)
+        won = next((row for row in of_term if self._won(row, asked.problem)), None)
         if won is not None:
             return _again(won, asked)
         fresh = len(asked.dates) - bisect_right(asked.dates, last["last"])
@@ -299,20 +336,24 @@ class Ledger:
 
     def _won(self, read: Row, problem: str) -> bool:
         """Whether this read decided a promotion whose alias never moved."""
-        decided = self._chain.rows("outcomes", "read = ? AND problem = ?", (read["id"], problem))
+        decided = self.chain.rows("outcomes", "read = ? AND problem = ?", (read["id"], problem))
         if not decided or decided[-1]["outcome"] != "promoted":
             return False
         later = "id > ? AND problem = ? AND outcome = ?"
-        return not self._chain.rows("outcomes", later, (decided[-1]["id"], problem, ALIASED))
+        return not self.chain.rows("outcomes", later, (decided[-1]["id"], problem, ALIASED))
 
     def _outcome(self, values: Row) -> Mark:
-        with self._chain.transaction():
-            row = self._chain.append("outcomes", values)
-            return Mark(row=row, sha256=self._chain.rows("outcomes", "id = ?", (row,))[0]["sha256"])
+        with self.chain.transaction():
+            row = self.chain.append("outcomes", values)
+            return Mark(row=row, sha256=self.chain.rows("outcomes", "id = ?", (row,))[0]["sha256"])
 
     def _alike(self, table: str, family: Family) -> list[Row]:
-        rows = self._chain.rows(table)
-        return [row for row in rows if family.holds(row["predicts"], _set(row["symbols"]), _set(row["series"]))]
+        rows = self.chain.rows(table)
+        return [
+            row
+            for row in rows
+            if family.holds(row["predicts"], _set(row["symbols"]), _set(row["series"]), row["problem"])
+        ]
 
     def _look(self, problem: str, family: Family, last: str) -> Row:
         return {

@@ -45,7 +45,7 @@ def test_an_entry_tells_the_row_that_its_night_left(store: Store, tmp_path: Path
     found = mlflow_store.newest(store, NAME)
     assert found is not None
     with Ledger.open() as ledger:
-        row = ledger._chain.rows("outcomes")[-1]
+        row = ledger.chain.rows("outcomes")[-1]
     assert (found[2]["ledger_row"], found[2]["ledger_sha256"]) == (str(row["id"]), row["sha256"])
     assert (found[2]["ledger_read"], verdict.entry.read_row) == ("1", 1)
     task.open_registry.fn(NAME)

@@ -59,9 +59,10 @@ def test_reads_are_numbered_within_family_and_term(ledger: Ledger) -> None:
         ({"problem": "a-copy-under-another-name"}, 2),
         ({"family": dataclasses.replace(FAMILY, symbols=frozenset({"SPX", "NDX"}))}, 2),
         ({"family": dataclasses.replace(FAMILY, symbols=frozenset({"copy"}))}, 2),
-        ({"family": dataclasses.replace(FAMILY, predicts="the same with another tick")}, 2),
+        ({"family": dataclasses.replace(FAMILY, predicts="return (another tick) over 1 x 1d on XNYS")}, 2),
         ({"family": dataclasses.replace(FAMILY, predicts=OTHER_HORIZON, series=frozenset({"f9"}))}, 2),
         ({"family": dataclasses.replace(FAMILY, symbols=frozenset({"NDX"}), series=frozenset({"f2"}))}, 1),
+        ({"family": dataclasses.replace(FAMILY, symbols=frozenset({"X"}), series=frozenset({"f2"}), problem="spx")}, 2),
         ({"family": dataclasses.replace(FAMILY, predicts="volatility", series=frozenset({"f9"}))}, 1),
         ({"alpha": 0.2}, 2),
     ],
@@ -288,8 +289,8 @@ from tasks.registry.ledger import Ledger
 ledger = Ledger.open(Path(sys.argv[1]))
 reading = ledger.spend(asked("r1"))
 if sys.argv[2] == "inside":
-    chain = ledger._chain
-    chain._connection.execute("BEGIN IMMEDIATE")
+    chain = ledger.chain
+    chain._database.begin()
     chain.append("outcomes", {"read": 1, "problem": "spx", "recipe": "r1", "outcome": "promoted",
                               "promote": "gbm", "version": "", "reasons": "[]"})
 print(reading.k, flush=True)

@@ -1,0 +1,79 @@
+"""What a chain of rows needs of the database below it. ``chain_sqlite`` and ``chain_postgres`` have it.
+
+Placeholders are question marks, and every name of a table or column is quoted by the database's own side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Kind = Literal["TEXT", "INTEGER", "REAL"]
+Columns = Mapping[str, Kind]
+Row = dict[str, Any]
+
+WAIT_SECONDS = 30.0
+LEDGER = "the trial ledger"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """The tables of one version. ``since``: the version that a table came with, 1 where it is not named.
+
+    ``unique``: columns of a table that no two rows share. Every table has ``id``, ``previous`` and ``sha256`` besides.
+    """
+
+    version: int
+    tables: Mapping[str, Columns]
+    since: Mapping[str, int] = field(default_factory=dict)
+    unique: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def later_than(self, version: int) -> tuple[str, ...]:
+        """The tables that a database of this version lacks."""
+        return tuple(table for table in self.tables if self.since.get(table, 1) > version)
+
+
+class Database(Protocol):
+    """An open connection. Within ``errors()`` everything that it raises is a StorageError or an IntegrityError."""
+
+    @property
+    def where(self) -> str:
+        """What it is called in messages: a path, or a URL without its password."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+    def begin(self) -> None:
+        """Start a transaction as the only writer, once all others have ended; they wait meanwhile."""
+
+    def begin_reading(self) -> None:
+        """Start a transaction that sees one state throughout, whoever writes meanwhile."""
+
+    def commit(self) -> None:
+        """End a transaction; what it wrote is on the disk."""
+
+    def rollback(self) -> None:
+        """End a transaction, if one is open, as if it had never been."""
+
+    def query(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
+        """The rows that a statement gives."""
+
+    def execute(self, sql: str, values: Iterable[Any] = ()) -> None:
+        """Run a statement that gives no rows."""
+
+    def version(self) -> int:
+        """The version of the schema that is there, 0 if none is."""
+
+    def create(self, schema: Schema, tables: Iterable[str]) -> None:
+        """Make these tables, append-only, and note the schema's version; inside a transaction."""
+
+    def highest(self, table: str) -> int:
+        """The highest row number that was ever given in a table, as the database itself remembers it."""
+
+    def guarded(self, table: str) -> bool:
+        """Whether what keeps the table append-only is in place."""
+
+    def errors(self) -> AbstractContextManager[None]:
+        """The database's own errors in words, by what can be done about them."""
