@@ -5,6 +5,7 @@ They describe the bar's own day. Exchange holidays are not used: they are announ
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,8 @@ def _quarter_end(dates: Dates) -> Flags:
 
 
 def _days_since_previous(s: Series) -> Array:
+    if s.scalar:
+        return float(s.last_day - s.day_before)  # type: ignore[return-value]
     days = np.full(len(s), np.nan)
     days[1:] = np.diff(s.session).astype(np.float64)
     return days
@@ -67,7 +70,15 @@ def _days_since_previous(s: Series) -> Array:
 def _of_day(compute: Callable[[Dates], npt.NDArray[Any]]) -> Callable[[Series], Array]:
     """A feature of the date: computed once for each day of the span and looked up for the bars."""
 
+    @functools.cache
+    def year(first: int) -> list[float]:
+        """Of the 366 days from a day on."""
+        return [float(value) for value in compute(np.arange(first, first + 366).astype("datetime64[D]"))]
+
     def look_up(s: Series) -> Array:
+        if s.scalar:
+            day = s.last_day
+            return year(day // 366 * 366)[day % 366]  # type: ignore[return-value]
         if not len(s):
             return np.empty(0)
         first, last = s.session.min(), s.session.max()

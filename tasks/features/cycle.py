@@ -6,7 +6,11 @@ Their filters feed back on themselves and their lookback cannot be derived. It i
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
+
+import numpy as np
 
 from .feature import MAX_LOOKBACK, Feature
 from .series import GRID_CLOSE, GRID_TICK, Array, Parameters, Series, by_range, log_ratio
@@ -22,6 +26,7 @@ def _of_cycle(
     return Feature(
         name=name,
         compute=lambda s: compute(s, s.ta(function, GRID_CLOSE, output=output, **parameters)),
+        last=(lambda s: _sine_of_phase(s)[output]) if function == "HT_SINE" else None,
         lookback=MAX_LOOKBACK,
         inputs=("high", "low", "close") if compute is _in_ranges else ("close",),
         unit=unit,
@@ -44,6 +49,37 @@ def _in_ranges(s: Series, values: Array) -> Array:
     return by_range(s, values * (s.tick * GRID_TICK))
 
 
+def _sine_of_phase(s: Series) -> tuple[float, float]:
+    """Sine and lead sine of the last bar, from the dominant period there: HT_SINE measures a phase at every bar."""
+    return s.once(("sine of phase",), lambda: sines(float(s.ta("HT_DCPERIOD", GRID_CLOSE)), smoothed(s)))
+
+
+def smoothed(s: Series) -> Array:
+    """The weighted means of four closes on the grid, of the last 50 bars, latest first."""
+    close = s.tail(GRID_CLOSE, PERIODS + 3)[::-1]
+    return np.asarray((4.0 * close[:-3] + 3.0 * close[1:-2] + 2.0 * close[2:-1] + close[3:]) * 0.1)
+
+
+def sines(period: float, smooth: Array) -> tuple[float, float]:
+    """TA-Lib's HT_SINE from the smoothed period and the smoothed prices, latest first; both of the last bar."""
+    bars = int(period + 0.5)
+    sine, cosine = _waves(bars)
+    real, imaginary = float(sine.dot(smooth[:bars])), float(cosine.dot(smooth[:bars]))
+    # The wave is fitted over whole bars, and the angle is that of a price four bars smoothed.
+    degrees = math.degrees(math.atan(real / imaginary)) if imaginary else math.copysign(90.0, real)
+    degrees += 90.0 + 360.0 / period + (180.0 if imaginary < 0.0 else 0.0)
+    degrees -= 360.0 if degrees > 315.0 else 0.0
+    return math.sin(math.radians(degrees)), math.sin(math.radians(degrees + 45.0))
+
+
+@functools.cache
+def _waves(bars: int) -> tuple[Array, Array]:
+    angles = np.arange(bars) * (2.0 * np.pi / bars)
+    return np.sin(angles), np.cos(angles)
+
+
+PERIODS = 50
+"""The longest cycle that TA-Lib's Hilbert transform admits, in bars."""
 FORMULAS = {_as_is: "{}", _close_against: "ln(close / {})", _in_ranges: "{} / average true range of 20 bars"}
 
 FEATURES: tuple[Feature, ...] = (

@@ -29,7 +29,8 @@ class Feature:
     ``compute`` maps one symbol's bars to a float64 array of their length; NaN only before ``lookback``.
     ``lookback`` counts the bars, the row's own included, that fix the value within 1e-9 of the column's standard
     deviation. ``inputs`` are the columns of the bars that the value depends on. ``functions`` are the TA-Lib
-    functions that it is made from; ``formula`` says how, or is the whole definition with its source.
+    functions that it is made from; ``formula`` says how, or is the whole definition with its source. ``last`` gives
+    the last bar's value where there is a shorter way than ``compute``, see ``Last``.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Feature:
     formula: str
     functions: tuple[str, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)
+    last: Callable[[Series], float] | None = None
 
     @property
     def needs_volume(self) -> bool:

@@ -7,10 +7,8 @@ that lies ahead, and the lagging span becomes the close against the close of 26 
 
 from __future__ import annotations
 
-import numpy as np
-
 from .feature import Feature
-from .series import Array, Series, log_ratio
+from .series import Array, Series, larger, log_ratio, smaller
 
 CONVERSION, BASE_LINE, LEADING, DISPLACED = 9, 26, 52, 26
 RANGE = ("high", "low")
@@ -31,15 +29,15 @@ def span_b(s: Series) -> Array:
 
 
 def _cloud(s: Series) -> tuple[Array, Array]:
-    return s.lagged(s[span_a], DISPLACED), s.lagged(s[span_b], DISPLACED)
+    return s.lagged(span_a, DISPLACED), s.lagged(span_b, DISPLACED)
 
 
 def _top(s: Series) -> Array:
-    return np.maximum(*_cloud(s))
+    return larger(*_cloud(s))
 
 
 def _bottom(s: Series) -> Array:
-    return np.minimum(*_cloud(s))
+    return smaller(*_cloud(s))
 
 
 INPUTS = {"lagging": ("close",), "cross": RANGE, "cloud_ahead": RANGE}
@@ -92,7 +90,7 @@ _ENTRIES = (
         DISPLACED + 1,
         "The lagging span (Chikou) against the close that it is drawn over.",
         "ln(close / close of 26 bars before)",
-        lambda s: log_ratio(s["close"], s.lagged(s["close"], DISPLACED)),
+        lambda s: log_ratio(s["close"], s.lagged("close", DISPLACED)),
     ),
 )
 

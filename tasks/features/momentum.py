@@ -63,8 +63,8 @@ def oscillator(
 
 def _wad(bars: int) -> Feature:
     def compute(s: Series) -> Array:
-        line = s.ta("WAD", *BARS)
-        return by_range(s, line - s.lagged(line, bars))
+        now, before = s.pair(bars, "WAD", *BARS)
+        return by_range(s, now - before)
 
     return Feature(
         name=f"wad_{bars}",

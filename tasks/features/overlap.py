@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from .feature import MAX_LOOKBACK, Feature, ema, wilder
-from .series import Array, Input, Parameters, Series, by_range, log_ratio, per_price, ratio, typical
-from .windows import window_deviation, window_mean
+from .rolling import deviation_of, mean_of
+from .series import Array, Input, Parameters, Series, by_range, choose, log_ratio, per_price, ratio, typical
 
 CLOSE = ("close",)
 RANGE = ("high", "low", "close")
@@ -37,7 +35,7 @@ def _volume_weighted(name: str, price: Input, period: int, title: str) -> Featur
     def compute(s: Series) -> Array:
         # VWMA divides by the window's volume unguarded; a window without any volume has no such average.
         traded = s.ta("MAX", "volume", timeperiod=period) > 0.0
-        return log_ratio(s["close"], np.where(traded, s.ta("VWMA", price, "volume", timeperiod=period), 0.0))
+        return log_ratio(s["close"], choose(traded, s.ta("VWMA", price, "volume", timeperiod=period), 0.0))
 
     return Feature(
         name=f"{name}_{period}",
@@ -73,10 +71,10 @@ def _bollinger(period: int) -> tuple[Feature, Feature]:
     """As BBANDS, but each window by itself: where prices hardly move, rounding in running sums of squares shows."""
 
     def deviation(s: Series) -> Array:
-        return s.once(("deviation", period), lambda: window_deviation(s["close"], period))
+        return s.once(("deviation", period), lambda: deviation_of(s, "close", period))
 
     def mean(s: Series) -> Array:
-        return s.once(("mean", "close", period), lambda: window_mean(s["close"], period))
+        return mean_of(s, "close", period)
 
     def place(s: Series) -> Array:
         lower = mean(s) - 2.0 * deviation(s)

@@ -9,9 +9,10 @@ A division by nothing (no range, no volume, a constant price) gives 0, never NaN
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +39,10 @@ class Series:
     ``s["close"]`` is a base series, ``s[log_return]`` one derived by a function, ``s.ta(...)`` a TA-Lib output; each is
     computed once. Several symbols at a time
     cost NumPy's calls once; TA-Lib is called for each symbol by itself, and ``lagged`` never reaches into another one.
-    Rows before a column's lookback may hold anything.
+    Rows before a column's lookback may hold anything. ``scalar``: whether answers are single numbers, see ``Last``.
     """
+
+    scalar: ClassVar[bool] = False
 
     def __init__(self, bars: Mapping[str, Any], tick: float, edges: Sequence[int] = ()) -> None:
         """``bars`` maps names to arrays of one length; ``edges`` are the symbols' first rows, and that length."""
@@ -79,8 +82,34 @@ class Series:
         parts = [self._parts(name) for name in inputs]
         return [straight(*arguments, **parameters) for arguments in zip(*parts, strict=True)]
 
-    def lagged(self, values: Array, bars: int) -> Array:
-        """The value ``bars`` earlier; NaN where the symbol has none."""
+    def lagged(self, name: Input, bars: int) -> Array:
+        """A base or derived series ``bars`` earlier; NaN where the symbol has none."""
+        return self._lagged(self[name], bars)
+
+    def pair(self, bars: int, function: str, *inputs: Input, **parameters: Any) -> tuple[Array, Array]:
+        """A TA-Lib function's first output, and the same ``bars`` earlier: of one line, wherever it started."""
+        line = self.ta(function, *inputs, **parameters)
+        return line, self._lagged(line, bars)
+
+    def tail(self, name: Input, bars: int) -> Array:
+        """The last values of a base or derived series, in time order."""
+        return self[name][-bars:]
+
+    def ta_tail(self, function: str, *inputs: Input, output: int = 0, **parameters: float) -> Array:
+        """The last values of a TA-Lib function's output: at least as many as the lookback of who asks."""
+        return self.ta(function, *inputs, output=output, **parameters)
+
+    @property
+    def last_day(self) -> int:
+        """The last bar's date, in days since 1970."""
+        return int(self.session[-1].astype(np.int64))
+
+    @property
+    def day_before(self) -> int:
+        """The date of the bar before the last, in days since 1970."""
+        return int(self.session[-2].astype(np.int64))
+
+    def _lagged(self, values: Array, bars: int) -> Array:
         out = np.empty_like(values)
         out[bars:] = values[: max(len(values) - bars, 0)]
         for rows in self._symbols:
@@ -123,8 +152,15 @@ def _unwrapped(function: str) -> Callable[..., Any]:
     return unwrapped
 
 
+def alone(values: object) -> bool:
+    """Whether this is the last bar's number instead of an array, which is what the signatures speak of."""
+    return isinstance(values, float)
+
+
 def ratio(numerator: Array, denominator: Array) -> Array:
     """``numerator / denominator``, 0 where the denominator is not above 0. NaN stays NaN."""
+    if alone(denominator):
+        return 0.0 if denominator <= 0.0 else numerator / denominator  # type: ignore[return-value]
     out = np.zeros_like(numerator)
     np.divide(numerator, denominator, out=out, where=~(denominator <= 0.0))
     return out
@@ -132,6 +168,8 @@ def ratio(numerator: Array, denominator: Array) -> Array:
 
 def per_price(numerator: Array, denominator: Array, price: Array) -> Array:
     """``numerator / denominator``, 0 where the denominator is negligible against the price. NaN stays NaN."""
+    if alone(denominator):
+        return 0.0 if denominator <= NEGLIGIBLE * abs(price) else numerator / denominator  # type: ignore[return-value]
     out = np.zeros_like(numerator)
     np.divide(numerator, denominator, out=out, where=~(denominator <= NEGLIGIBLE * np.abs(price)))
     return out
@@ -139,9 +177,46 @@ def per_price(numerator: Array, denominator: Array, price: Array) -> Array:
 
 def log_ratio(numerator: Array, denominator: Array) -> Array:
     """``ln(numerator / denominator)``, 0 where either is not above 0 (instruments whose price can be negative)."""
+    if alone(denominator):
+        return 0.0 if denominator <= 0.0 or numerator <= 0.0 else logarithm(numerator / denominator)  # type: ignore[return-value]
     quotient = np.ones_like(numerator)
     np.divide(numerator, denominator, out=quotient, where=~((denominator <= 0.0) | (numerator <= 0.0)))
     return np.log(quotient, out=quotient)
+
+
+def logarithm(values: Array) -> Array:
+    """ln, of an array or of one number; of a number that is not above 0, NaN."""
+    if alone(values):
+        return math.log(values) if values > 0.0 else math.nan  # type: ignore[return-value]
+    return np.log(values)
+
+
+def larger(a: Array, b: Array | float) -> Array:
+    """The larger of two, of arrays or of numbers; NaN stays NaN."""
+    if alone(a):
+        return b if a <= b or math.isnan(b) else a  # type: ignore[return-value]
+    return np.maximum(a, b)
+
+
+def smaller(a: Array, b: Array | float) -> Array:
+    """The smaller of two, of arrays or of numbers; NaN stays NaN."""
+    if alone(a):
+        return b if a >= b or math.isnan(b) else a  # type: ignore[return-value]
+    return np.minimum(a, b)
+
+
+def sign(values: Array) -> Array:
+    """1, 0 or -1, of an array or of one number."""
+    if alone(values):
+        return float((values > 0.0) - (values < 0.0))  # type: ignore[return-value]
+    return np.sign(values)
+
+
+def choose(condition: Any, a: Array, b: Array | float) -> Array:
+    """``a`` where the condition holds, else ``b``; of arrays or of numbers."""
+    if isinstance(condition, bool):  # the last bar's alone
+        return a if condition else b  # type: ignore[return-value]
+    return np.where(condition, a, b)
 
 
 def by_range(s: Series, values: Array) -> Array:
@@ -184,4 +259,4 @@ def average_range(s: Series) -> Array:
 
 def log_return(s: Series) -> Array:
     """ln(close / previous close)."""
-    return log_ratio(s["close"], s.lagged(s["close"], 1))
+    return log_ratio(s["close"], s.lagged("close", 1))

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from .feature import Feature
 from .momentum import _per_close, oscillator
+from .rolling import correlation_of
 from .series import Array, Derived, Series, by_range, log_ratio, log_return, per_price
-from .windows import window_correlation
 
 CLOSE = ("close",)
 Reading = Callable[[Series, int], Array]
 
 
 def _volume_change(s: Series) -> Array:
-    return log_ratio(s["volume"], s.lagged(s["volume"], 1))
+    return log_ratio(s["volume"], s.lagged("volume", 1))
 
 
 def _absolute_return(s: Series) -> Array:
-    return np.abs(s[log_return])
+    return abs(s[log_return])
 
 
 def _earlier_return(s: Series) -> Array:
-    return s.lagged(s[log_return], 1)
+    return s.lagged(log_return, 1)
 
 
 def _line(name: str, function: str, bars: int, title: str) -> Feature:
@@ -44,7 +42,7 @@ def _line(name: str, function: str, bars: int, title: str) -> Feature:
 def _correlation(name: str, pair: tuple[Derived, Derived], bars: int, inputs: tuple[str, ...], title: str) -> Feature:
     return Feature(
         name=f"{name}_{bars}",
-        compute=lambda s: window_correlation(s[pair[0]], s[pair[1]], bars),
+        compute=lambda s: correlation_of(s, *pair, bars),
         lookback=bars + 2,
         inputs=inputs,
         unit="correlation",

@@ -8,6 +8,7 @@ memory stands in.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .feature import Feature
-from .series import Array, Series, by_range, per_price
+from .series import Array, Series, alone, by_range, choose, larger, per_price, sign, smaller
 
 BARS = ("high", "low", "close")
 FIBONACCI = (0.0, 0.236, 0.382, 0.5, 0.618, 0.786, 1.0)
 LEVELS = np.array(FIBONACCI)
 BETWEEN = (LEVELS[1:] + LEVELS[:-1]) / 2.0
+STEPS: list[float] = BETWEEN.tolist()
 CLIP = 3.0
 """A retracement beyond three legs says no more than three."""
 RECENT = 3
@@ -48,7 +50,21 @@ def recent_swing(s: Series, scale: Scale, high: bool, nth: int = 0) -> tuple[Arr
 
     Where none is remembered: the highest high (lowest low) of the memory, and an age of ``memory``.
     """
-    return s.once(("swing", scale, high, nth), lambda: _recent_swing(s, scale, high, nth))
+    find = _last_swing if s.scalar else _recent_swing
+    return s.once(("swing", scale, high, nth), lambda: find(s, scale, high, nth))
+
+
+def _last_swing(s: Series, scale: Scale, high: bool, nth: int) -> tuple[Array, Array]:
+    """As ``_recent_swing``, of the last bar alone."""
+    ages = s.once(("ages", scale, high), lambda: _swing_ages(s, scale, high))
+    if nth < len(ages) and ages[nth] < scale.memory:
+        return s.lagged("high" if high else "low", ages[nth] + scale.side), float(ages[nth])  # type: ignore[return-value]
+    return _edge(s, scale, high), float(scale.memory)  # type: ignore[return-value]
+
+
+def _swing_ages(s: Series, scale: Scale, high: bool) -> list[int]:
+    """How many bars ago the confirmed swings of the memory were confirmed, latest first."""
+    return np.flatnonzero(_signal(s, scale, high)[::-1]).tolist()
 
 
 def _recent_swing(s: Series, scale: Scale, high: bool, nth: int) -> tuple[Array, Array]:
@@ -63,10 +79,21 @@ def _recent_swing(s: Series, scale: Scale, high: bool, nth: int) -> tuple[Array,
 
 def _confirmed(s: Series, scale: Scale, high: bool) -> tuple[Index, Index, Array]:
     """The bars that confirm a swing (or bar 0), which of them is the latest at each bar, the memory's extreme."""
-    signal = s.ta("FRACTAL", "high", "low", leftbars=scale.side, rightbars=scale.side, output=0 if high else 1) != 0.0
-    edge = s.ta("MAX", "high", timeperiod=scale.memory) if high else s.ta("MIN", "low", timeperiod=scale.memory)
+    signal = _signal(s, scale, high) != 0.0
     confirmed = np.flatnonzero(signal)
-    return (confirmed if len(confirmed) else np.zeros(1, dtype=np.intp)), np.cumsum(signal) - 1, edge
+    found = confirmed if len(confirmed) else np.zeros(1, dtype=np.intp)
+    return found, np.cumsum(signal) - 1, _edge(s, scale, high)
+
+
+def _signal(s: Series, scale: Scale, high: bool) -> Array:
+    """Not 0 where a bar confirms a swing."""
+    output = 0 if high else 1
+    return s.ta_tail("FRACTAL", "high", "low", leftbars=scale.side, rightbars=scale.side, output=output)
+
+
+def _edge(s: Series, scale: Scale, high: bool) -> Array:
+    """The highest high or lowest low of the memory."""
+    return s.ta("MAX", "high", timeperiod=scale.memory) if high else s.ta("MIN", "low", timeperiod=scale.memory)
 
 
 Index = npt.NDArray[np.intp]
@@ -90,14 +117,14 @@ def last_leg(s: Series, scale: Scale) -> Leg:
 def _last_leg(s: Series, scale: Scale) -> Leg:
     high, high_age = recent_swing(s, scale, high=True)
     low, low_age = recent_swing(s, scale, high=False)
-    return Leg(low, high, np.sign(low_age - high_age))
+    return Leg(low, high, sign(low_age - high_age))
 
 
 def retracement(s: Series, scale: Scale) -> Array:
     """How much of the last leg was given back: 0 at its end, 1 at its start, clipped to -3..3; 0 without a leg."""
     leg = last_leg(s, scale)
-    given_back = np.where(leg.rising < 0.0, s["close"] - leg.low, leg.high - s["close"])
-    return np.clip(per_price(given_back, leg.high - leg.low, s["close"]), -CLIP, CLIP)
+    given_back = choose(leg.rising < 0.0, s["close"] - leg.low, leg.high - s["close"])
+    return larger(smaller(per_price(given_back, leg.high - leg.low, s["close"]), CLIP), -CLIP)
 
 
 def fibonacci_distance(s: Series, scale: Scale) -> Array:
@@ -105,33 +132,34 @@ def fibonacci_distance(s: Series, scale: Scale) -> Array:
     leg = last_leg(s, scale)
     span = leg.high - leg.low
     place = per_price(s["close"] - leg.low, span, s["close"])
-    nearest = LEVELS[np.searchsorted(BETWEEN, place)]
-    return np.where(span <= 0.0, 0.0, by_range(s, (place - nearest) * span))
+    nearest = _nearest_level(place)
+    return choose(span > 0.0, by_range(s, (place - nearest) * span), 0.0)
 
 
-def _levels(s: Series, scale: Scale) -> Array:
-    return s.once(("levels", scale), lambda: _stacked(s, scale))
+def _nearest_level(place: Array) -> Array:
+    if alone(place):
+        return FIBONACCI[bisect_left(STEPS, place)]  # type: ignore[return-value]
+    return np.asarray(LEVELS[np.searchsorted(BETWEEN, place)])
 
 
-def _stacked(s: Series, scale: Scale) -> Array:
-    found = [recent_swing(s, scale, high, nth)[0] for high in (True, False) for nth in range(RECENT)]
-    return np.stack(found)
+def _levels(s: Series, scale: Scale) -> list[Array]:
+    return [recent_swing(s, scale, high, nth)[0] for high in (True, False) for nth in range(RECENT)]
 
 
 def support(s: Series, scale: Scale) -> Array:
     """From the nearest remembered swing at or below the close up to it, in average ranges, at least 0."""
-    levels = _levels(s, scale)
-    lowest = s.ta("MIN", "low", timeperiod=scale.memory)
-    level = np.max(np.where(levels <= s["close"], levels, lowest), axis=0)
-    return by_range(s, s["close"] - level)
+    close, level = s["close"], s.ta("MIN", "low", timeperiod=scale.memory)
+    for swing in _levels(s, scale):
+        level = larger(level, choose(swing <= close, swing, level))
+    return by_range(s, close - level)
 
 
 def resistance(s: Series, scale: Scale) -> Array:
     """From the close up to the nearest remembered swing above it, in average ranges, at least 0."""
-    levels = _levels(s, scale)
-    highest = s.ta("MAX", "high", timeperiod=scale.memory)
-    level = np.min(np.where(levels > s["close"], levels, highest), axis=0)
-    return by_range(s, level - s["close"])
+    close, level = s["close"], s.ta("MAX", "high", timeperiod=scale.memory)
+    for swing in _levels(s, scale):
+        level = smaller(level, choose(swing > close, swing, level))
+    return by_range(s, level - close)
 
 
 def direction(s: Series, scale: Scale) -> Array:

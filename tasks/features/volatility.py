@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .feature import Feature, ema, wilder
 from .momentum import BARS, RANGE, _per_close, oscillator
-from .series import PRICES, Array, Series, by_range, log_ratio, ratio
+from .series import PRICES, Array, Series, by_range, larger, log_ratio, ratio, smaller
 
 
 def _against(name: str, function: str, inputs: tuple[str, ...], title: str) -> Feature:
@@ -59,8 +57,8 @@ def _ha(s: Series, output: int) -> Array:
 
 _HEIKIN_ASHI = {
     "body": lambda s: _ha(s, 3) - _ha(s, 0),
-    "upper": lambda s: _ha(s, 1) - np.maximum(_ha(s, 0), _ha(s, 3)),
-    "lower": lambda s: np.minimum(_ha(s, 0), _ha(s, 3)) - _ha(s, 2),
+    "upper": lambda s: _ha(s, 1) - larger(_ha(s, 0), _ha(s, 3)),
+    "lower": lambda s: smaller(_ha(s, 0), _ha(s, 3)) - _ha(s, 2),
 }
 
 FEATURES: tuple[Feature, ...] = (

@@ -11,13 +11,22 @@ and Satchell (1991) for the estimators that use the open; Patton and Sheppard (2
 from __future__ import annotations
 
 import math
-from itertools import accumulate
-
-import numpy as np
 
 from .feature import Feature, recursive
-from .series import PRICES, Array, Derived, Series, log_ratio, log_return, ratio
-from .windows import window_mean
+from .rolling import decayed_of, mean_of
+from .series import (
+    PRICES,
+    Array,
+    Derived,
+    Series,
+    choose,
+    larger,
+    log_ratio,
+    log_return,
+    logarithm,
+    ratio,
+    smaller,
+)
 
 PARKINSON = 1.0 / (4.0 * math.log(2.0))
 TINY_RANGE = 1e-8
@@ -26,12 +35,12 @@ TINY_RANGE = 1e-8
 
 def tick_range(s: Series) -> Array:
     """The log range of one tick, the floor of every range; TINY_RANGE where the price is not positive."""
-    return np.maximum(log_ratio(s["low"] + s.tick, s["low"]), TINY_RANGE)
+    return larger(log_ratio(s["low"] + s.tick, s["low"]), TINY_RANGE)
 
 
 def log_range(s: Series) -> Array:
     """ln(high / low), not below one tick."""
-    return np.maximum(log_ratio(s["high"], s["low"]), s[tick_range])
+    return larger(log_ratio(s["high"], s["low"]), s[tick_range])
 
 
 def parkinson(s: Series) -> Array:
@@ -47,12 +56,12 @@ def squared_return(s: Series) -> Array:
 def falling_variance(s: Series) -> Array:
     """Parkinson's variance of bars that closed below the previous close, one tick's variance for the others."""
     falling = s[log_return] < 0.0
-    return np.where(falling, s[parkinson], PARKINSON * s[tick_range] ** 2)
+    return choose(falling, s[parkinson], PARKINSON * s[tick_range] ** 2)
 
 
 def falling_parkinson(s: Series) -> Array:
     """Parkinson's variance of bars that closed below the previous close, 0 for the others."""
-    return np.where(s[log_return] < 0.0, s[parkinson], 0.0)
+    return choose(s[log_return] < 0.0, s[parkinson], 0.0)
 
 
 def garman_klass(s: Series) -> Array:
@@ -68,17 +77,13 @@ def rogers_satchell(s: Series) -> Array:
 
 
 def _floored_half_log(s: Series, variance: Array) -> Array:
-    return 0.5 * np.log(np.maximum(variance, PARKINSON * s[tick_range] ** 2))
-
-
-def _mean(s: Series, series: Derived, bars: int) -> Array:
-    return s.once(("mean", series, bars), lambda: window_mean(s[series], bars))
+    return 0.5 * logarithm(larger(variance, PARKINSON * s[tick_range] ** 2))
 
 
 def _har(bars: int) -> Feature:
     return Feature(
         name=f"har_{bars}",
-        compute=lambda s: 0.5 * np.log(_mean(s, parkinson, bars)),
+        compute=lambda s: 0.5 * logarithm(mean_of(s, parkinson, bars)),
         lookback=bars,
         inputs=("high", "low"),
         unit="log volatility per bar",
@@ -91,7 +96,7 @@ def _har(bars: int) -> Feature:
 def _return(bars: int) -> Feature:
     return Feature(
         name=f"return_{bars}",
-        compute=lambda s: log_ratio(s["close"], s.lagged(s["close"], bars)),
+        compute=lambda s: log_ratio(s["close"], s.lagged("close", bars)),
         lookback=bars + 1,
         inputs=("close",),
         unit="log return",
@@ -104,7 +109,7 @@ def _return(bars: int) -> Feature:
 def _negative_return(bars: int) -> Feature:
     return Feature(
         name=f"negative_return_{bars}",
-        compute=lambda s: np.minimum(log_ratio(s["close"], s.lagged(s["close"], bars)), 0.0),
+        compute=lambda s: smaller(log_ratio(s["close"], s.lagged("close", bars)), 0.0),
         lookback=bars + 1,
         inputs=("close",),
         unit="log return",
@@ -114,33 +119,10 @@ def _negative_return(bars: int) -> Feature:
     )
 
 
-BLOCK = 128
-"""Bars that ``decayed_mean`` sums at once: few enough that decay ** -BLOCK keeps all its digits."""
-
-
-def decayed_mean(values: Array, decay: float) -> Array:
-    """Exponentially weighted mean of the values from the second on (the first, a return, is NaN), weights summing to 1.
-
-    m(t) = sum of decay^k v(t - k) / sum of decay^k, over all k up to the second value; O(n). Within a block the sum is
-    a cumulative sum of values that grow by 1 / decay, and from block to block one number is carried over.
-    """
-    out = np.full_like(values, np.nan)
-    count = len(values) - 1
-    if count > 0:
-        powers = decay ** np.arange(BLOCK)
-        blocks = np.zeros(-(-count // BLOCK) * BLOCK)
-        blocks[:count] = values[1:]
-        sums = np.cumsum(blocks.reshape(-1, BLOCK) / powers, axis=1) * powers
-        carried = list(accumulate(sums[:-1, -1], lambda before, own: own + before * decay**BLOCK, initial=0.0))
-        sums += np.array(carried)[:, None] * (decay * powers)
-        out[1:] = sums.ravel()[:count] * ((1.0 - decay) / (1.0 - decay ** np.arange(1, count + 1)))
-    return out
-
-
 def _ewma(decay: float) -> Feature:
     def compute(s: Series) -> Array:
-        variance = s.by_symbol(lambda values: decayed_mean(values, decay), s[squared_return])
-        return 0.5 * np.log(np.maximum(variance, s[tick_range] ** 2))
+        variance = decayed_of(s, squared_return, decay, recursive(1.0 - decay))
+        return 0.5 * logarithm(larger(variance, s[tick_range] ** 2))
 
     return Feature(
         name=f"ewma_{round(100 * decay)}",
@@ -159,7 +141,7 @@ def _estimator(
 ) -> Feature:
     return Feature(
         name=f"{name}_{bars}",
-        compute=lambda s: _floored_half_log(s, _mean(s, series, bars)),
+        compute=lambda s: _floored_half_log(s, mean_of(s, series, bars)),
         lookback=bars + first,
         inputs=inputs,
         unit="log volatility per bar",
@@ -218,7 +200,7 @@ def _rogers_satchell_term(bars: int) -> Feature:
 def _downside_share(bars: int) -> Feature:
     return Feature(
         name=f"downside_share_{bars}",
-        compute=lambda s: ratio(_mean(s, falling_parkinson, bars), _mean(s, parkinson, bars)),
+        compute=lambda s: ratio(mean_of(s, falling_parkinson, bars), mean_of(s, parkinson, bars)),
         lookback=bars + 1,
         inputs=("high", "low", "close"),
         unit="share 0..1",
@@ -230,7 +212,7 @@ def _downside_share(bars: int) -> Feature:
 
 OVERNIGHT_GAP = Feature(
     name="overnight_gap",
-    compute=lambda s: log_ratio(s["open"], s.lagged(s["close"], 1)),
+    compute=lambda s: log_ratio(s["open"], s.lagged("close", 1)),
     lookback=2,
     inputs=("open", "close"),
     unit="log return",

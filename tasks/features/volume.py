@@ -9,7 +9,7 @@ import numpy as np
 
 from .feature import Feature, ema
 from .momentum import oscillator
-from .series import Array, Series, by_range, log_ratio, ratio
+from .series import Array, Series, by_range, choose, log_ratio, ratio
 
 CLOSE = ("close", "volume")
 BARS = ("high", "low", "close", "volume")
@@ -17,8 +17,8 @@ BARS = ("high", "low", "close", "volume")
 
 def _line(name: str, function: str, inputs: tuple[str, ...], bars: int, description: str) -> Feature:
     def compute(s: Series) -> Array:
-        line = s.ta(function, *inputs)
-        return _per_volume(s, line - s.lagged(line, bars), bars) / bars
+        now, before = s.pair(bars, function, *inputs)
+        return _per_volume(s, now - before, bars) / bars
 
     return Feature(
         name=f"{name}_{bars}",
@@ -36,13 +36,12 @@ def _line(name: str, function: str, inputs: tuple[str, ...], bars: int, descript
 def _per_volume(s: Series, values: Array, bars: int) -> Array:
     """Values per mean volume of the last bars. Exactly nothing traded counts as 0, a remainder of rounding too."""
     mean = s.ta("SMA", "volume", timeperiod=bars)
-    return np.where(s.ta("MAX", "volume", timeperiod=bars) > 0.0, ratio(values, mean), 0.0)
+    return choose(s.ta("MAX", "volume", timeperiod=bars) > 0.0, ratio(values, mean), 0.0)
 
 
 def _index(name: str, function: str, bars: int, description: str) -> Feature:
     def compute(s: Series) -> Array:
-        line = s.ta(function, "close", "volume")
-        return log_ratio(line, s.lagged(line, bars))
+        return log_ratio(*s.pair(bars, function, *CLOSE))
 
     return Feature(
         name=f"{name}_{bars}",
@@ -60,8 +59,8 @@ def _index(name: str, function: str, bars: int, description: str) -> Feature:
 def _relative_volume(bars: int) -> Feature:
     def compute(s: Series) -> Array:
         # RVOL divides by the mean of the bars before, unguarded.
-        before = s.lagged(s.ta("MAX", "volume", timeperiod=bars), 1)
-        return np.log1p(np.where(before > 0.0, s.ta("RVOL", "volume", timeperiod=bars), 0.0))
+        before = s.pair(1, "MAX", "volume", timeperiod=bars)[1]
+        return np.log1p(choose(before > 0.0, s.ta("RVOL", "volume", timeperiod=bars), 0.0))
 
     return Feature(
         name=f"relative_volume_{bars}",
@@ -106,7 +105,7 @@ CHAIKIN = Feature(
 def facilitation(s: Series) -> Array:
     """TA-Lib's range per volume, 0 where nothing was traded."""
     values = s.ta("MARKETFI", "high", "low", "volume")
-    return np.where(s["volume"] > 0.0, values, 0.0)
+    return choose(s["volume"] > 0.0, values, 0.0)
 
 
 FACILITATION = Feature(
