@@ -24,6 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 KEYS = ["symbol", "time", "session"]
 FORECASTS = (*KEYS, "champion", "challenger", "share")
 OUTCOMES = (*KEYS, "label", "label_end", "champion_loss", "challenger_loss", "difference")
+TOLERANCE = 1e-6
 GRACE = 5
 """So many sessions after a date's labels should have ended, rows that still have none are struck for both models."""
 
@@ -114,31 +115,36 @@ def earlier_differences(
     return date_means(rows["session"].to_numpy(), found)
 
 
-def disagreements(logged: pd.DataFrame, forecasts: pd.DataFrame, versions: tuple[str, str]) -> tuple[str, ...]:
+def disagreements(
+    logged: pd.DataFrame, forecasts: pd.DataFrame, versions: tuple[str, str], zone: str = ""
+) -> tuple[str, ...]:
     """What clients logged and the house computed otherwise: a sentence a model, none where they agree to 1e-6 relative.
 
-    logged: columns of ``tasks.live.LOGGED``; versions: champion's and challenger's.
+    logged: columns of ``tasks.live.LOGGED``; versions: champion's and challenger's. zone: the exchange's, for daily
+    bars, since clients may log the session's date and not its close; empty: bars are known by their close.
     """
+    keys = ["symbol", "session"] if zone else ["symbol", "time"]
+    dated = logged.assign(session=logged["time"].dt.tz_convert(zone or "UTC").dt.tz_localize(None).dt.normalize())
     told = []
     for version, column in zip(versions, ("champion", "challenger"), strict=True):
-        mine = forecasts[["symbol", "time", column]].rename(columns={column: "house"})
-        both = logged[logged["version"].astype(str) == version].merge(mine, on=["symbol", "time"]).dropna(
-            subset=["prediction", "house"]
-        )  # fmt: skip
-        house, theirs = both["house"].to_numpy(np.float64), both["prediction"].to_numpy(np.float64)
-        size = np.maximum(np.abs(house), np.sqrt(np.mean(house**2)) if len(house) else 0.0)
-        bad = np.flatnonzero(np.abs(theirs - house) > TOLERANCE * size)
-        if len(bad):
-            row = both.iloc[bad[0]]
-            told.append(
-                f"{len(bad):,} of {len(both):,} logged predictions of version {version} are not the house's own, first "
-                f"{row['symbol']} {row['time']}: {theirs[bad[0]]:.9g} logged, {house[bad[0]]:.9g} here: were the bars "
-                "the same?"
-            )
+        mine = forecasts[[*keys, column]].rename(columns={column: "house"})
+        theirs = dated.loc[dated["version"].astype(str) == version, [*keys, "prediction"]]
+        both = theirs.merge(mine, on=keys).dropna(subset=["prediction", "house"])
+        told += _differing(version, both, keys[1]) if len(both) else []
     return tuple(told)
 
 
-TOLERANCE = 1e-6
+def _differing(version: str, both: pd.DataFrame, key: str) -> list[str]:
+    house, theirs = both["house"].to_numpy(np.float64), both["prediction"].to_numpy(np.float64)
+    bad = np.flatnonzero(np.abs(theirs - house) > TOLERANCE * np.maximum(np.abs(house), np.sqrt(np.mean(house**2))))
+    if not len(bad):
+        return []
+    row, first = both.iloc[bad[0]], int(bad[0])
+    return [
+        f"{len(bad):,} of {len(both):,} logged predictions of version {version} are not the house's own, first "
+        f"{row['symbol']} {row[key]:%Y-%m-%d %H:%M}: {theirs[first]:.9g} logged, {house[first]:.9g} here: were the "
+        "bars the same?"
+    ]
 
 
 def _scored(found: pd.DataFrame, loss: Literal["mse", "log_loss"], bound: float) -> pd.DataFrame:
