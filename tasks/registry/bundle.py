@@ -1,4 +1,13 @@
-"""Writing a bundle: the serving folder, and a manifest with the digest of every file. ``serving.bundle`` reads it."""
+"""Writing a bundle: the serving folder, what is known of it, and a manifest with the digest of every file.
+
+```
+manifest.json    identity, evidence, versions, SHA-256 of every other file; ``serving.bundle`` reads it
+model/           model.json and the engine's files
+catalogue.json   the used columns: name, inputs, unit, lookback, formula, TA-Lib functions
+problem.json     what was asked for
+statistics.json  of the training rows; intervals.json where there are residuals (``reference``)
+```
+"""
 
 from __future__ import annotations
 
@@ -6,15 +15,21 @@ import dataclasses
 import importlib.metadata
 import math
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tasks.contracts import Candidate
 from tasks.documents import digest, to_json
 from tasks.errors import RegistryError
+from tasks.problem import Problem
+from tasks.registry.needs import required_by
 from tasks.registry.records import Entry, Night, Role
-from tasks.registry.serving.bundle import MANIFEST, MODEL, Manifest, files_below
+from tasks.registry.reference import write_reference
+from tasks.registry.serving.bundle import MANIFEST, MODEL, PROBLEM, Manifest, files_below
+from tasks.registry.serving.columns import CATALOGUE, described
+from tasks.registry.serving.intervals import INTERVALS
 from tasks.registry.serving.model_folder import read_document
+from tasks.registry.serving.statistics import STATISTICS
 from tasks.registry.travel import travel_digest
 from tasks.storage import lock_digest, sha256_file, write_json
 
@@ -22,7 +37,7 @@ VERSIONED = ("numpy", "pandas", "TA-Lib", "h2o", "autokeras", "keras", "jax", "o
 
 
 def write_bundle(folder: Path, night: Night, candidate: Candidate, facts: dict[str, Any]) -> Manifest:
-    """Copy the candidate's serving folder to ``folder/model`` and write the manifest beside it.
+    """Copy the candidate's serving folder to ``folder/model`` and write beside it all that is known of it.
 
     ``facts`` are the manifest's fields ``role``, ``training_end``, ``evidence`` and ``notes``. Raises IntegrityError
     if the candidate's folder is damaged, RegistryError if its columns are not among the night's features.
@@ -33,11 +48,31 @@ def write_bundle(folder: Path, night: Night, candidate: Candidate, facts: dict[s
     if unknown:
         raise RegistryError(f"{candidate.name}: its columns {unknown[:5]} are not in the night's feature matrix")
     shutil.copytree(candidate.model, folder / MODEL)
-    manifest = _manifest(night, candidate, columns, facts)
+    write_json(folder / CATALOGUE, described(columns))
+    write_json(folder / PROBLEM, problem_document(night.problem))
+    write_reference(folder, night, candidate, facts)
     files = {name: sha256_file(folder / name) for name in sorted(files_below(folder))}
-    complete = dataclasses.replace(manifest, files=files)
+    complete = dataclasses.replace(
+        _manifest(night, candidate, columns, facts),
+        requires=required_by(document["kind"]),
+        statistics=STATISTICS in files,
+        intervals=INTERVALS in files,
+        files=files,
+    )
     write_json(folder / MANIFEST, to_json(complete))
     return complete
+
+
+def problem_document(problem: Problem) -> dict[str, Any]:
+    """The problem as it travels: where its files lie in this house is nobody else's business, their names stay.
+
+    ``sha256`` is the digest of the whole description, as on the registry entry.
+    """
+    described_as = problem.model_dump(mode="json")
+    for field in ("source", "membership"):
+        if not described_as[field].startswith("builtin:"):
+            described_as[field] = PurePath(described_as[field]).name
+    return {"sha256": problem.digest(), "problem": described_as}
 
 
 def entry_evidence(entry: Entry) -> dict[str, Any]:

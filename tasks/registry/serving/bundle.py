@@ -19,7 +19,10 @@ from .model_folder import verify_digests
 
 MANIFEST = "manifest.json"
 MODEL = "model"
-FORMAT = 1
+PROBLEM = "problem.json"
+FORMAT = 2
+READABLE = (1, 2)
+"""Format 1 lacks ``requires`` and everything in a bundle but the manifest and the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +30,10 @@ class Manifest:
     """Everything about a promoted model that is not its parameters.
 
     spec: the feature columns that the model uses, in its order. tz: the calendar's zone. training_end: close of the
-    last bar it was fitted on, ISO UTC. role: ``shipped`` or ``gated``. versions: of packages that shaped it. evidence:
-    the leaderboard's and the gate's figures, as the report shows them.
+    last bar it was fitted on, ISO UTC. role: ``shipped``, ``gated`` or ``searched``. versions: of packages that shaped
+    it. requires: packages with the versions that it supports (``numpy>=2.2,<3``). statistics, intervals: whether the
+    bundle has these files. evidence: the leaderboard's and the gate's figures, as the report shows them. code_sha256:
+    of the code that travels; lock_sha256: of the versions that the house ran on.
     """
 
     problem: str
@@ -52,6 +57,9 @@ class Manifest:
     versions: dict[str, str]
     evidence: dict[str, Any]
     notes: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    statistics: bool = False
+    intervals: bool = False
     format: int = FORMAT
     files: dict[str, str] = field(default_factory=dict)
 
@@ -79,9 +87,10 @@ def read_manifest(bundle: Path) -> Manifest:
         raise StorageError(f"{path}: cannot be read: {error.strerror}; the model is incomplete") from error
     except ValueError as error:
         raise IntegrityError(f"{path}: not a JSON document: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise IntegrityError(f"{path}: not a manifest of format {FORMAT}; this client may be older than the model")
-    _verify(bundle, document.get("files") or {})
+    if not isinstance(document, dict) or document.get("format") not in READABLE:
+        readable = " or ".join(map(str, READABLE))
+        raise IntegrityError(f"{path}: not a manifest of format {readable}; this code may be older than the model")
+    _verify(bundle, document.get("files"))
     try:
         manifest: Manifest = from_json(Manifest, document)
     except (TypeError, ValueError) as error:
@@ -96,7 +105,9 @@ def files_below(bundle: Path) -> set[str]:
     return {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()} - {MANIFEST}
 
 
-def _verify(bundle: Path, recorded: dict[str, str]) -> None:
+def _verify(bundle: Path, recorded: Any) -> None:
+    if not isinstance(recorded, dict):
+        raise IntegrityError(f"{bundle / MANIFEST}: lists no files")
     unlisted = sorted(files_below(bundle) - set(recorded))
     if unlisted or not recorded:
         raise IntegrityError(f"{bundle}: files that the manifest does not list: {unlisted[:5]}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from tasks.errors import ConfigurationError
-from tasks.registry.model_log import BASE_NEEDS, SCORER_NEEDS
+from tasks.registry.needs import BASE_NEEDS, SCORER_NEEDS
 from tasks.registry.serving.packages import require_packages
 
 NUMPY = importlib.metadata.version("numpy")
