@@ -1,0 +1,273 @@
+"""A registered model as a service uses it: pinned or following its alias, checked, hot, and never without an answer.
+
+1. At the start the version is pulled, checked, loaded and asked for its own example; without the registry, the last
+   good version on this disk serves, and that is said.
+2. A thread looks at the registry every ``refresh_seconds``. What it loads replaces what serves by one assignment:
+   no prediction waits for it, and those in flight end on what they began with.
+3. With a challenger both models score every request. The key's stable hash decides which one is shown; the other is
+   asked in the background, from a copy of the bars, and both predictions are logged.
+4. Where the champion fails, or the monitor says that it drifted, the fallback answers: the answer's ``role`` says so,
+   and so do the log ``nocturne.client``, ``on_event`` and ``state``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...errors import ModelInputError, NocturneError, RegistryError
+from .background import Background
+from .cache import Cache
+from .events import Event, Reporter, State
+from .keeper import Keeper, Serving
+from .loading import Loaded
+from .prediction_log import PredictionLog, Said
+from .signature import read_trusted
+from .sources import open_source
+
+ASIDE_AFTER = 3
+"""Failures in a row after which the champion is not asked again until it passed its health check."""
+WAITING = 1_000
+"""Requests whose other predictions may wait to be made; more are not logged, and that is said."""
+
+
+class Champion:
+    """The model that serves under a name. May be used from several threads, and be sent to other processes."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        alias: str = "champion",
+        version: str = "",
+        tracking_uri: str = "",
+        trusted_keys: Path | str | None = None,
+        cache: Path | str | None = None,
+        refresh_seconds: float = 60.0,
+        log: Path | str | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        """alias: followed, unless ``version`` pins one. tracking_uri: of MLflow, or a folder that ``pull`` made.
+
+        trusted_keys: PEM file or folder of public keys; without any, signatures are not checked. log: folder of logged
+        predictions. on_event: is told what happens, from whichever thread it happens in; refresh_seconds 0: never look
+        again. Empty arguments are taken from NOCTURNE_TRACKING_URI, NOCTURNE_TRUSTED_KEYS and NOCTURNE_CACHE.
+
+        Raises ConfigurationError for an unknown name, IntegrityError for a model that is not what was registered,
+        RegistryError if nothing can be had: no registry, no copy on this disk, no fallback.
+        """
+        self._settings = {
+            "alias": alias, "version": str(version), "tracking_uri": tracking_uri, "trusted_keys": trusted_keys,
+            "cache": cache, "refresh_seconds": refresh_seconds, "log": log, "on_event": on_event,
+        }  # fmt: skip
+        self.name = name
+        self._reporter = Reporter(name, on_event)
+        self._keeper = Keeper(
+            name,
+            alias=alias,
+            version=str(version),
+            source=open_source(tracking_uri),
+            cache=Cache(cache),
+            keys=read_trusted(trusted_keys or ""),
+            reporter=self._reporter,
+        )
+        self._log = PredictionLog(log, on_problem=self._log_problem) if log else None
+        self._others: Background[_Ask] = Background("nocturne-others", self._ask_other, size=WAITING)
+        self._looking, self._swapping = threading.Lock(), threading.Lock()
+        self._failures = 0
+        self._serving = self._keeper.first()
+        self._refresh_seconds = 0.0 if version else refresh_seconds
+        self._follow()
+
+    def predict(self, bars: pd.DataFrame, key: object = None, **options: Any) -> pd.DataFrame:
+        """The model's answer (see ``Predictor.predict``), with columns ``version`` and ``role`` of who gave it.
+
+        bars: raw bars, as the model takes them; key: what the challenger's share is divided by, for example a customer
+        or an order; without one the challenger is never shown. options: the model's own, such as ``rows="all"``.
+        Raises ModelInputError for bars that cannot be predicted from, RegistryError if neither champion nor fallback
+        can answer.
+        """
+        if self._pid != os.getpid():
+            self._follow()
+        serving, text = self._serving, "" if key is None else str(key)
+        role, model, said = self._answer(serving, text, bars, options)
+        if self._log is not None:
+            self._keep(serving, role, model, said, _Ask(bars, options, text, time.time_ns()))
+        said["version"], said["role"] = model.version.version, role
+        return said
+
+    @property
+    def state(self) -> State:
+        """What serves now, and whether anything is wrong."""
+        serving = self._serving
+        role, model = serving.main
+        number = [
+            one.version.version if one else "" for one in (serving.champion, serving.challenger, serving.fallback)
+        ]
+        return State(
+            name=self.name,
+            version=model.version.version,
+            role=role,
+            champion=number[0],
+            challenger=number[1],
+            fallback=number[2],
+            share=serving.seen.share if serving.challenger is not None else 0.0,
+            epoch=serving.seen.epoch,
+            signed=model.signed,
+            degraded="; ".join(part for part in (serving.why, serving.late) if part),
+            checked_at=serving.checked_at,
+        )
+
+    @property
+    def predictor(self) -> Any:
+        """The native class of the model that is shown, for its manifest, its speed, or ``explain``."""
+        return self._serving.main[1].predictor
+
+    def refresh(self) -> State:
+        """Look at the registry now, in this thread, and return the state after it. Predictions go on meanwhile."""
+        with self._looking:
+            before = self._serving
+            after = self._keeper.look(before)
+            with self._swapping:
+                self._failures = 0
+                self._serving = after
+        return self.state
+
+    def flush(self) -> None:
+        """Wait until every prediction so far is logged on disk. Raises StorageError if it cannot be."""
+        self._others.flush()
+        if self._log is not None:
+            self._log.flush()
+
+    def close(self) -> None:
+        """Stop following the registry and write what is left of the log. Predictions still work."""
+        self._stop.set()
+        self._others.flush()
+        if self._log is not None:
+            self._log.close()
+
+    def __enter__(self) -> Champion:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process needs to make its own: name and settings, not the loaded model."""
+        return _again, (self.name, self._settings)
+
+    def _answer(
+        self, serving: Serving, key: str, bars: pd.DataFrame, options: dict[str, Any]
+    ) -> tuple[str, Loaded, pd.DataFrame]:
+        role, model = serving.shown(key)
+        if role == "challenger" and model is serving.challenger:
+            try:
+                return role, model, model.predict(bars, **options)
+            except NocturneError as error:
+                self._challenger_failed(model, error)
+            role, model = serving.main
+        try:
+            said = model.predict(bars, **options)
+        except ModelInputError:
+            raise
+        except NocturneError as error:
+            if serving.fallback is None or model is serving.fallback:
+                raise
+            return "fallback", serving.fallback, self._fall_back(serving, error, bars, options)
+        if model is serving.champion:
+            self._failures = 0
+        return role, model, said
+
+    def _fall_back(
+        self, serving: Serving, failure: NocturneError, bars: pd.DataFrame, options: dict[str, Any]
+    ) -> pd.DataFrame:
+        fallback = serving.fallback
+        assert fallback is not None, "the caller has looked"
+        try:
+            said = fallback.predict(bars, **options)
+        except NocturneError as error:
+            raise RegistryError(f"{self.name}: the champion failed: {failure}; and the fallback: {error}") from failure
+        with self._swapping:
+            self._failures += 1
+            aside = self._failures >= ASIDE_AFTER and self._serving is serving
+            if aside:
+                self._serving = replace(serving, aside=True, why=str(failure))
+        rest = "; it is set aside until it is healthy" if aside else ""
+        self._reporter.say("fallback", f"{failure}; version {fallback.version.version} answers{rest}", _number(serving))
+        return said
+
+    def _keep(self, serving: Serving, role: str, shown: Loaded, said: pd.DataFrame, ask: _Ask) -> None:
+        assert self._log is not None
+        self._log.put(self._said(role, shown, said.copy(), ask, shown=True))
+        others = serving.others(shown)
+        if others and not self._others.put(replace(ask, models=others, bars=ask.bars.copy())):
+            self._log_problem("too many requests wait for the models that are not shown: one was not logged")
+
+    def _ask_other(self, ask: _Ask) -> None:
+        assert self._log is not None
+        for role, model in ask.models:
+            try:
+                said = model.predict(
+                    ask.bars, **{name: value for name, value in ask.options.items() if model.takes(name)}
+                )
+            except NocturneError as error:
+                if role == "challenger":
+                    self._challenger_failed(model, error)
+                continue
+            self._log.put(self._said(role, model, said, ask, shown=False))
+
+    def _said(self, role: str, model: Loaded, answer: pd.DataFrame, ask: _Ask, *, shown: bool) -> Said:
+        number = model.version.version
+        return Said(self.name, number, role, answer, shown, ask.key, ask.at, zone=model.manifest.tz)
+
+    def _challenger_failed(self, model: Loaded, error: NocturneError) -> None:
+        # Of bars that no model takes the champion says so to the caller; a challenger that needs more is worth knowing.
+        self._reporter.say("challenger failed", f"the challenger: {error}", model.version.version)
+
+    def _log_problem(self, message: str) -> None:
+        self._reporter.say("log incomplete", message)
+
+    def _follow(self) -> None:
+        """Look at the registry from time to time, in a thread of this process, until closed or collected."""
+        self._pid, self._stop = os.getpid(), threading.Event()
+        if self._refresh_seconds <= 0:
+            return
+        self._looking, self._swapping = threading.Lock(), threading.Lock()  # a forked child's may be held for ever
+        arguments = (weakref.ref(self), self._stop, self._refresh_seconds)
+        threading.Thread(target=_look_again, args=arguments, name="nocturne-refresh", daemon=True).start()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A request, and the models that are still to be asked, which nobody is shown. ``at``: ns UTC."""
+
+    bars: pd.DataFrame
+    options: dict[str, Any]
+    key: str
+    at: int
+    models: Sequence[tuple[str, Loaded]] = ()
+
+
+def _look_again(of: weakref.ref[Champion], stop: threading.Event, seconds: float) -> None:
+    while not stop.wait(seconds):
+        champion = of()
+        if champion is None:
+            return
+        champion.refresh()
+        del champion
+
+
+def _again(name: str, settings: dict[str, Any]) -> Champion:
+    return Champion(name, **settings)
+
+
+def _number(serving: Serving) -> str:
+    return serving.champion.version.version if serving.champion else ""
