@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,64 @@ from tasks.registry.bundle import entry_facts, write_bundle
 from tasks.registry.records import Entry, Night
 from tests.registry.conftest import raw
 
+PROJECT = Path(__file__).resolve().parents[2]
 
-def test_what_travels_is_serving_and_features_and_no_task() -> None:
-    names = list(travel.travelling_files())
-    assert {"errors.py", "contracts.py", "features/matrix.py", "registry/serving/pyfunc.py"} <= set(names)
-    assert not [name for name in names if name.endswith("task.py")]
-    assert not [
-        name for name in names if name.startswith("registry/") and "serving" not in name and "__init__" not in name
-    ]
+
+def test_what_travels_is_what_serving_reaches_and_no_more() -> None:
+    names = set(travel.travelling_files())
+    assert {"errors.py", "contracts.py", "features/matrix.py", "registry/serving/pyfunc.py"} <= names
+    assert "registry/serving/mojo.py" in names, "imported inside a function only"
+    at_home = {"task", "parallel", "worker", "table", "truncation", "pickles", "columns"}
+    assert not {name for name in names if Path(name).stem in at_home}
+    assert not {name for name in names if name.startswith("registry/") and "serving" not in name} - {
+        "registry/__init__.py"
+    }
+
+
+def test_every_module_that_is_loaded_while_predicting_travels(
+    tmp_path: Path, night: Night, entry: Entry, bars: pd.DataFrame
+) -> None:
+    """The import system as the oracle of the reading of sources."""
+    write_bundle(tmp_path / "bundle", night, entry.shipped, entry_facts(entry, "shipped"))
+    raw(bars).to_parquet(tmp_path / "bars.parquet")
+    code = f"""
+import json, sys
+from pathlib import Path
+import pandas as pd
+from tasks.registry.serving.predictor import Predictor
+from tasks.registry.serving import pyfunc
+Predictor(Path({str(tmp_path / "bundle")!r})).predict(pd.read_parquet({str(tmp_path / "bars.parquet")!r}), rows="all")
+files = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "tasks"]
+print(json.dumps(files))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
+    loaded = {Path(file).relative_to(travel.ROOT).as_posix() for file in json.loads(done.stdout.splitlines()[-1])}
+    assert loaded <= set(travel.travelling_files())
+    assert len(loaded) > 20
+
+
+def test_a_closure_follows_every_kind_of_relative_import(tmp_path: Path) -> None:
+    files = {
+        "__init__.py": "",
+        "main.py": "from . import one\nfrom .deep import two, word\nfrom .deep.three import thing\n"
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import typed\n"
+        "else:\n    from . import real\n\ndef late():\n    if True:\n        from .late import x\n",
+        "one.py": "", "typed.py": "", "real.py": "", "late.py": "from .deep import *\n", "never.py": "",
+        "deep/__init__.py": "word = 1\n", "deep/two.py": "from ..up import a\n", "deep/three.py": "", "up.py": "",
+        "deep/four.py": "",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert set(files) - travel.closure(["main.py"], tmp_path) == {"typed.py", "never.py", "deep/four.py"}
+
+
+@pytest.mark.parametrize("line", ["from .gone import x", "from ...above import x", "from .gone.deep import x"])
+def test_an_import_that_leads_nowhere_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "main.py").write_text(f"\n{line}\n")
+    with pytest.raises(ConfigurationError, match=r"main\.py:2"):
+        travel.closure(["main.py"], tmp_path)
 
 
 def test_the_name_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,9 +89,9 @@ def test_the_name_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_an_absolute_import_is_refused_before_it_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy_project(tmp_path / "tasks")
-    (tmp_path / "tasks" / "features" / "late.py").write_text("def f():\n    from tasks.errors import DataError\n")
+    (tmp_path / "tasks" / "membership.py").write_text("def f():\n    from tasks.errors import DataError\n")
     monkeypatch.setattr(travel, "ROOT", tmp_path / "tasks")
-    with pytest.raises(ConfigurationError, match=r"late\.py:2"):
+    with pytest.raises(ConfigurationError, match=r"membership\.py:2"):
         travel.write_package(tmp_path / "out")
 
 
