@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
+from flows import settings
 from flows.nightly import nightly
 from tasks.bars.task import ingest
 from tasks.errors import RegistryError
@@ -33,6 +34,7 @@ def canary(problem: Problem, seed: int = 0) -> Facts:
 
     Raises RegistryError if the night promotes a model or raises an alarm.
     """
+    settings.reserve()
     seed = seed or this_week()
     noise = market_of_noise(problem, ingest(problem), seed)
     with state_of_its_own(f"{problem.name}-{seed}"):
@@ -55,15 +57,13 @@ def this_week() -> int:
 def state_of_its_own(market: str) -> Iterator[None]:
     """Registry, ledger and stages below ``canaries/state`` of the state folder while the block runs.
 
-    A tracking server that the environment names is left alone meanwhile.
+    A tracking server that the environment names is left alone meanwhile. Variables are changed and never taken away:
+    see ``settings.reserve``.
     """
     folder = home() / "canaries" / "state" / market
-    before = {name: os.environ.get(name) for name in (HOME, *ELSEWHERE)}
+    before = {HOME: str(home()), **{name: os.environ.get(name, "") for name in ELSEWHERE}}
     os.environ.update({HOME: str(folder), **dict.fromkeys(ELSEWHERE, "")})
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        os.environ.update(before)

@@ -149,8 +149,7 @@ def _night(problem: Any, mark: str) -> dict[str, Any]:
         with tags(problem.name, problem.target, "manual"):
             document = as_document(nightly(problem))
     document["seconds"] = _whole(clock, document["seconds"])
-    failed = any(engine["error"] for engine in document["engines"])
-    unchanged.record(problem, mark, document, partial=failed or not document["reproducible"])
+    unchanged.record(problem, mark, document, partial=not (document["whole"] and document["reproducible"]))
     return document
 
 

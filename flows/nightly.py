@@ -57,7 +57,7 @@ from tasks.registry.task import (
 from tasks.report.facts import Facts, forecasts
 from tasks.report.task import publish
 from tasks.search.jobs import Jobs, gate_jobs, walk_jobs
-from tasks.search.results import named, notes, seconds_by_engine, with_failures
+from tasks.search.results import named, notes, seconds_by_engine, whole, with_failures
 from tasks.search.task import explain, refit, search
 from tasks.splits.sizes import precheck
 from tasks.splits.task import make_rows
@@ -142,6 +142,7 @@ def nightly(problem: Problem) -> Facts:
             gate_backtests=earned,
             event_driven=traded.result(),
             tear_sheet=sheet.result() if sheet else None,
+            whole=whole((*results, *walked, *refitted)),
             other_histories=elsewhere.result(),
             forecasts=forecasts(night.leaderboard, fits.gated, verdict.evidence.gate_losses),
             importance_of=leader.name,

@@ -27,14 +27,16 @@ DEFAULTS = {
     "KERAS_BACKEND": "jax",
 }
 
-# MLflow and pandera write these while other threads run. In C, adding a variable moves the whole environment, and a
-# thread that reads it meanwhile dies; changing one that is there does not. Empty means unset to all who read it.
+# MLflow, pandera, threadpoolctl and the canary write these while other threads run. In C, adding a variable moves the
+# whole environment, and a thread that reads it meanwhile dies; changing one that is there does not. Empty means unset.
 WRITTEN_LATER = {
+    "NOCTURNE_TRACKING_URI": "",
     "MLFLOW_TRACKING_URI": "",
     "MLFLOW_REGISTRY_URI": "",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    "KMP_DUPLICATE_LIB_OK": "True",
     "SPARK_LOCAL_IP": "127.0.0.1",
     "PYARROW_IGNORE_TIMEZONE": "1",
 }

@@ -236,7 +236,8 @@ class EngineResult:
 
     ``whole`` says that the same request would get the same answer again: every job was fitted, or its recipe refused.
     It is False where a job went without for lack of time, or for something that may go well another time. A search is
-    whole wherever its budget ended it.
+    whole wherever its budget ended it. ``missing`` names what should have been a candidate by rule (a baseline) and is
+    none, with the reason.
     """
 
     engine: str
@@ -248,6 +249,7 @@ class EngineResult:
     whole: bool = True
     notes: tuple[str, ...] = ()
     importance: tuple[tuple[str, float], ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def resolved(value: Any, folder: str) -> Any:

@@ -58,13 +58,16 @@ def other_histories(
     embargo: int,
     penalties: Sequence[float] = PENALTIES,
 ) -> tuple[float, ...]:
-    """Skill on each of the five paths; empty where there are too few bars, or features without a value.
+    """Skill on each of the five paths; empty where there are too few bars, features without a value, or no LHAR.
 
     rows: columns ``symbol, time, session, label, label_end, fit_gate`` of ``Rows`` (n rows), of which those marked by
     ``fit_gate`` are used: all labels that end before the gate. features: float64 (n, k), aligned, named by columns;
     it is not altered. embargo: in bars. penalties: to choose from, a row, in units of the standardised features'
     variance. Symbols of one bar always fall into one group; losses are averaged by date, as on the leaderboard.
     """
+    if target.name == "volatility" and not set(LHAR) <= set(columns):
+        log.warning("other histories are left out: LHAR, against which they are told, lacks a column")
+        return ()
     used = np.flatnonzero(rows["fit_gate"].to_numpy(bool)).astype(np.int64)
     plan = _Plan.of(rows.iloc[used], embargo)
     if plan is None:

@@ -30,8 +30,10 @@ def required_dates(night: Night) -> int:
 
 
 def partial(night: Night) -> tuple[str, ...]:
-    """What is missing from a night's evidence: engines that failed, more than a tenth of the universe in quarantine."""
+    """What is missing from a night's evidence: engines that failed, baselines that are no candidates, more than a tenth
+    of the universe in quarantine."""
     failed = [f"engine {r.engine} failed: {r.error.splitlines()[0]}" for r in night.results if r.error]
+    failed += [f"baseline {name} is missing" for r in night.results for name in r.missing]
     apart = _in_quarantine(night.snapshot)
     return (*failed, f"{apart}, and {PRESENT:.0%} must be left") if _too_few(night.snapshot) else tuple(failed)
 

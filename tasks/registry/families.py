@@ -1,8 +1,11 @@
-"""Which reads of the gate count together: the same target, mostly the same bars, the same term. Pure.
+"""Which reads of the gate count together: the same kind of target, mostly the same bars, the same term. Pure.
 
-A read is keyed by what it looks at, not by what the problem is called. Two reads are of one family if they are of one
-kind of target and size of bar and their symbols overlap by at least half of their union (Jaccard's index), or if at
-least half of their series are the same series whatever they are called.
+A read is keyed by what it looks at. Two reads are of one family if they are of one kind of target and size of bar and
+
+- belong to a problem of the same name, or
+- their symbols overlap by at least half of their union (Jaccard's index), or, of two universes of at least 20 names,
+  by half of the smaller one, or
+- at least half of their series are the same series, whatever they are called.
 
 Why the target's parameters are left out of the count: a horizon of 6 for one of 5, a barrier of 2.05 for one of 2, the
 date's mean taken off or not are further tries at the same bars, and each with a budget of its own would buy as many
@@ -10,11 +13,16 @@ budgets as there are numbers. Whether two forecasts are of the same quantity is 
 champions, recipes and licences are known by ``alike``.
 
 Why half of the union: to add or drop a symbol must not buy a new budget of error. A panel of n symbols and one that
-differs from it by a symbol overlap by n / (n + 1), half at the least (one symbol beside two); and two universes that
-share less than half of their union are mostly other data.
+differs from it by a symbol overlap by n / (n + 1), half at the least (one symbol beside two). Why half of the smaller
+universe, too: two random halves of a universe share a third of their union. A single name and a panel that holds it
+are different looks, and stay apart.
 
-Why series are fingerprinted: a file copied under another name, or a tick, calendar or fold turned by a hair, is still
-the same bars. The fingerprint is over the labels of the term before the current one, which every daily gate covers.
+Why series are fingerprinted: a file copied under another name is still the same bars. The fingerprint is over the
+returns from session to session, which know neither the target nor the price's unit, in the term before the current one,
+which every daily gate covers.
+
+Why one calendar counts the terms: an exchange's bars fit several calendars, and each with terms of its own would begin
+a new count on another date.
 """
 
 from __future__ import annotations
@@ -29,14 +37,16 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from tasks.errors import ConfigurationError
-
 TERM_SESSIONS = 252
 LEAST_OVERLAP = 0.5
-LEAST_LABELS = 60
-"""A fingerprint of fewer labels is none: sides (up, not up) of few days repeat by chance."""
+PANEL_NAMES = 20
+LEAST_RETURNS = 60
+"""A fingerprint of fewer returns is none: a series that hardly moves repeats others by chance."""
 
-DECIMALS = 9
+COUNTING = "XNYS"
+"""The calendar whose sessions the terms are counted by, whatever the problem's own is."""
+
+DECIMALS = 6
 BEGINNING = pd.Timestamp("1970-01-01")
 END = "9999-12-31"
 PREDICTS = re.compile(r"(?P<target>\w+)(?: \(.*\))? over \d+ x (?P<bar>\w+) on \S+")
@@ -44,9 +54,9 @@ PREDICTS = re.compile(r"(?P<target>\w+)(?: \(.*\))? over \d+ x (?P<bar>\w+) on \
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """252 sessions of a calendar, counted from its beginning: first session, the next term's first, the one before.
+    """252 sessions of New York's calendar, counted from 1970: first session, the next term's first, the one before.
 
-    Dates are ISO. Neither a problem's own ``term`` nor its ``gate_sessions`` moves them.
+    Dates are ISO. Neither a problem's own calendar nor its ``term`` or ``gate_sessions`` moves them.
     """
 
     first: str
@@ -56,24 +66,29 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What a read looks at: what is predicted (``Problem.predicts``), the symbols, the series behind them, the term."""
+    """What a read looks at: what is predicted (``Problem.predicts``), the symbols, the series behind them, the term.
+
+    ``problem`` is the name under which it is looked at: what the name hides, the rest finds, and the other way round.
+    """
 
     predicts: str
     symbols: frozenset[str]
     series: frozenset[str]
     term: Term
+    problem: str = ""
 
-    def holds(self, predicts: str, symbols: Collection[str], series: Collection[str]) -> bool:
+    def holds(self, predicts: str, symbols: Collection[str], series: Collection[str], problem: str = "") -> bool:
         """Whether another read, of whatever term, counts with this: the same kind of target, mostly the same bars."""
-        return self._mostly(counted_as(predicts) == counted_as(self.predicts), symbols, series)
+        if counted_as(predicts) != counted_as(self.predicts):
+            return False
+        return (bool(problem) and problem == self.problem) or self._mostly(symbols, series)
 
     def alike(self, predicts: str, symbols: Collection[str], series: Collection[str]) -> bool:
         """Whether another look is at the very same quantity, parameters included, of mostly the same bars."""
-        return self._mostly(predicts == self.predicts, symbols, series)
+        return predicts == self.predicts and self._mostly(symbols, series)
 
-    def _mostly(self, target: bool, symbols: Collection[str], series: Collection[str]) -> bool:
-        named = target and jaccard(self.symbols, symbols) >= LEAST_OVERLAP
-        return named or jaccard(self.series, series) >= LEAST_OVERLAP
+    def _mostly(self, symbols: Collection[str], series: Collection[str]) -> bool:
+        return overlapping(self.symbols, symbols) or jaccard(self.series, series) >= LEAST_OVERLAP
 
 
 def counted_as(predicts: str) -> str:
@@ -91,42 +106,61 @@ def jaccard(one: Collection[str], other: Collection[str]) -> float:
     return len(mine & theirs) / len(mine | theirs) if mine or theirs else 0.0
 
 
-def term_of(calendar: str, session: pd.Timestamp) -> Term:
-    """The canonical term that holds a session (naive midnight). Raises ConfigurationError for an unknown calendar."""
-    dates = _boundaries(calendar, session.year + 3)
+def overlapping(one: Collection[str], other: Collection[str]) -> bool:
+    """Whether two universes are mostly the same: half of their union, or half of the smaller of two panels."""
+    if jaccard(one, other) >= LEAST_OVERLAP:
+        return True
+    smaller = min(len(set(one)), len(set(other)))
+    return smaller >= PANEL_NAMES and len(set(one) & set(other)) >= LEAST_OVERLAP * smaller
+
+
+def term_of(session: pd.Timestamp) -> Term:
+    """The canonical term that holds a session (naive midnight)."""
+    dates = _boundaries(session.year + 3)
     place = max(bisect_right(dates, session.date().isoformat()) - 1, 0)
     return Term(first=dates[place], next=dates[place + 1], before=dates[max(place - 1, 0)])
 
 
 @lru_cache(maxsize=32)
-def _boundaries(calendar: str, year: int) -> tuple[str, ...]:
-    """ISO dates of every 252nd session from 1970 (or the calendar's own first) through a year, and an end of time."""
+def _boundaries(year: int) -> tuple[str, ...]:
+    """ISO dates of every 252nd session from 1970 through a year, and an end of time."""
     import exchange_calendars  # noqa: PLC0415 - 0.2 s, and only where the gate is judged
 
-    try:
-        known = exchange_calendars.get_calendar(calendar)
-    except exchange_calendars.errors.InvalidCalendarName as error:
-        raise ConfigurationError(f"calendar '{calendar}' is not known to exchange-calendars") from error
-    first, last = known.bound_min(), known.bound_max()
-    start = BEGINNING if first is None else max(BEGINNING, first)
+    last = exchange_calendars.get_calendar(COUNTING).bound_max()
     end = pd.Timestamp(year, 12, 31) if last is None else min(pd.Timestamp(year, 12, 31), last)
-    sessions = exchange_calendars.get_calendar(calendar, start=start, end=end).sessions
+    sessions = exchange_calendars.get_calendar(COUNTING, start=BEGINNING, end=end).sessions
     return (*(day.date().isoformat() for day in sessions[::TERM_SESSIONS]), END)
 
 
-def fingerprints(rows: pd.DataFrame, term: Term) -> frozenset[str]:
-    """One digest a symbol of its labels in the term before ``term``, by session and to nine decimals, without its name.
+def fingerprints(bars: pd.DataFrame, term: Term) -> frozenset[str]:
+    """Digests of the symbols' returns in the term before ``term``, by session and to six decimals, without their names.
 
-    rows: columns ``symbol, session, label``; any window. A symbol with fewer than 60 labels there has none.
+    bars: columns ``symbol, session, close``, in time order within each symbol; the last close of a session counts. A
+    panel has a digest a symbol; of fewer than 20 symbols each has one a month, so that a single bar that was changed
+    does not make another series. A symbol with fewer than 60 returns there has none.
     """
-    inside = rows["session"].between(pd.Timestamp(term.before), pd.Timestamp(term.first), inclusive="left")
-    part = rows.loc[inside & np.isfinite(rows["label"].to_numpy(np.float64)), ["symbol", "session", "label"]]
-    groups = part.groupby("symbol", sort=False)
-    return frozenset(_fingerprint(group) for _, group in groups if len(group) >= LEAST_LABELS)
+    inside = bars["session"].between(pd.Timestamp(term.before), pd.Timestamp(term.first), inclusive="left")
+    closes = bars.loc[inside, ["symbol", "session", "close"]].drop_duplicates(["symbol", "session"], keep="last")
+    groups = [_returns(group) for _, group in closes.groupby("symbol", sort=False)]
+    known = [group for group in groups if len(group) >= LEAST_RETURNS]
+    if len(known) >= PANEL_NAMES:
+        return frozenset(map(_fingerprint, known))
+    return frozenset(
+        _fingerprint(month)
+        for group in known
+        for _, month in group.groupby(pd.DatetimeIndex(group.index).to_period("M"))
+    )
 
 
-def _fingerprint(group: pd.DataFrame) -> str:
-    ordered = group.sort_values("session", kind="stable")
-    labels = np.round(ordered["label"].to_numpy(np.float64), DECIMALS) + 0.0  # minus zero is zero
-    days = ordered["session"].to_numpy("datetime64[D]").astype(np.int64)
-    return hashlib.sha256(days.tobytes() + labels.tobytes()).hexdigest()[:16]
+def _returns(bars: pd.DataFrame) -> pd.Series:
+    """Log returns from session to session, by session; what is not finite is left out."""
+    closes = bars.set_index("session")["close"].astype(np.float64).sort_index()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        returns = pd.Series(np.log(closes.to_numpy())[1:] - np.log(closes.to_numpy())[:-1], closes.index[1:])
+    return returns[np.isfinite(returns)]
+
+
+def _fingerprint(returns: pd.Series) -> str:
+    rounded = np.round(returns.to_numpy(np.float64), DECIMALS) + 0.0  # minus zero is zero
+    days = returns.index.to_numpy("datetime64[D]").astype(np.int64)
+    return hashlib.sha256(days.tobytes() + rounded.tobytes()).hexdigest()[:16]

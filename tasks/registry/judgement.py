@@ -33,6 +33,7 @@ from tasks.registry.records import ChampionInfo, Entry, Night
 from tasks.registry.renewal import Renewal, renewed
 from tasks.storage import read_parquet, read_predictions
 
+BARS = ["symbol", "session", "close"]
 ROWS = ["symbol", "time", "session", "label", "label_end", "window", "scored_by", "fit_gate", "fit_all"]
 
 
@@ -94,13 +95,13 @@ def policy_of(night: Night) -> Policy:
 
 
 def family_of(problem: Problem, snapshot: Snapshot, frame: pd.DataFrame) -> Family:
-    """What a read of tonight's gate counts with. frame: columns ``symbol, session, label, window``."""
-    last = pd.Timestamp(frame.loc[frame["window"] == "gate", "session"].max())
-    term = term_of(problem.calendar, last)
+    """What a read of tonight's gate counts with. frame: columns ``session, window``."""
+    term = term_of(pd.Timestamp(frame.loc[frame["window"] == "gate", "session"].max()))
     return Family(
+        problem=problem.name,
         predicts=problem.predicts,
         symbols=frozenset(snapshot.symbols),
-        series=fingerprints(frame, term),
+        series=fingerprints(read_parquet(snapshot.bars, BARS), term),
         term=term,
     )
 

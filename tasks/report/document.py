@@ -26,7 +26,7 @@ from tasks.report.facts import (
 
 
 def document(facts: Facts) -> dict[str, Any]:
-    """The night's document. ``partial`` says whether an engine or evidence is missing."""
+    """The night's document. ``partial``: a person must know that a result is missing; ``whole``: nothing at all is."""
     shown = {
         "run_id": facts.run_id,
         "problem": facts.problem.get("name", ""),
@@ -56,6 +56,7 @@ def document(facts: Facts) -> dict[str, Any]:
         "engines": [_engine(result) for result in facts.engines],
         "alerts": to_json(alerts(facts)),
         "partial": any(alert.level == "bad" for alert in alerts(facts)),
+        "whole": facts.whole and not (facts.evidence and facts.evidence.partial),
         "reproducible": all(is_reproducible(result) for result in facts.engines),
         "model_uri": facts.model_uri,
         "tracking_uri": facts.tracking_uri,

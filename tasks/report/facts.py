@@ -35,7 +35,8 @@ class Facts:
     ``run_url`` is a page of the tracking server, if it has any. ``tear_sheet`` is the page of the backtest and
     ``event_driven`` what Zipline said of it; ``gate_backtests`` are those on the gate window. ``other_histories`` are
     the skills of ridge on the paths of combinatorial purged cross-validation, which chose nothing. ``bars_needed`` is
-    how many bars the champion takes for one prediction. ``seconds`` is wall time by stage.
+    how many bars the champion takes for one prediction. ``whole`` says that every engine answered everything it was
+    asked, refits included. ``seconds`` is wall time by stage.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class Facts:
     gate_backtests: tuple[Backtest, ...] = ()
     other_histories: tuple[float, ...] = ()
     bars_needed: int = 0
+    whole: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
     engine_seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

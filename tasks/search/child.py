@@ -126,6 +126,7 @@ def answer(engine: Engine, request: EngineRequest, out: Path, progress: Progress
         reproducible=all(item.reproducible for item in candidates),
         whole=missing.final,
         notes=(*getattr(engine, "notes", ()), *missing.notes),
+        missing=tuple(getattr(engine, "missing", ())) if request.mode == "search" else (),
     )
 
 

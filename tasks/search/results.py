@@ -36,6 +36,11 @@ def notes(results: Iterable[EngineResult], refitted: Iterable[EngineResult]) -> 
     return tuple(dict.fromkeys((*said, *missing)))
 
 
+def whole(results: Iterable[EngineResult]) -> bool:
+    """Whether every engine answered all that it was asked, so that the same night would end in the same way again."""
+    return all(result.whole and not result.error for result in results)
+
+
 def seconds_by_engine(results: Iterable[EngineResult]) -> dict[str, float]:
     """Seconds of work by engine, without bringing its JVM or backend up."""
     seconds: dict[str, float] = {}

@@ -250,23 +250,24 @@ class Problem:
     def _settled(self, plan: WindowPlan, last: int) -> tuple[Stage, Family]:
         if self._stage is None or self._stage[0] != plan.term_start:
             stage = Stage(self.world, plan)
-            term = term_of("XNYS", self.world.sessions[last - 1])
+            term = term_of(self.world.sessions[last - 1])
             family = Family(
                 predicts=f"{self.world.kind} over 1",
                 symbols=frozenset(self.world.symbols),
-                series=fingerprints(self._labels(last), term),
+                series=fingerprints(self._closes(last), term),
                 term=term,
             )
             self._stage = (plan.term_start, stage, family)
         return self._stage[1], self._stage[2]
 
-    def _labels(self, last: int) -> pd.DataFrame:
+    def _closes(self, last: int) -> pd.DataFrame:
+        """Prices that tell this world's bars from another's: they move as its labels do."""
         day = np.repeat(np.arange(last), len(self.world.symbols))
         return pd.DataFrame(
             {
                 "symbol": np.tile(np.array(self.world.symbols, dtype=object), last),
                 "session": self.world.sessions[day],
-                "label": self.world.label[:last].ravel(),
+                "close": np.exp(np.nancumsum(self.world.label[:last], axis=0) * 1e-3).ravel(),
             }
         )
 

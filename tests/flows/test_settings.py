@@ -15,6 +15,9 @@ before = set(os.environ)
 from prefect import flow
 import pandera.pandas
 from tasks.registry.mlflow_store import open_store
+from flows.canary import state_of_its_own
+with state_of_its_own("noise"):
+    open_store()
 store = open_store()
 print(json.dumps({"added": sorted(set(os.environ) - before), "uri": store.tracking_uri}))
 """

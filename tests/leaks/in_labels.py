@@ -186,6 +186,6 @@ def _asked(evidence: str, dates: list[str]) -> Asked:
         predicts="return over 1 x 1d on XNYS",
         symbols=frozenset({"SP500"}),
         series=frozenset({"one"}),
-        term=term_of("XNYS", pd.Timestamp(dates[-1])),
+        term=term_of(pd.Timestamp(dates[-1])),
     )
     return Asked(problem="leaks", family=family, recipe=evidence, evidence=evidence, dates=dates, alpha=0.05)

@@ -99,9 +99,13 @@ def rows_of(world: World, problem: Problem) -> Rows:
 
 
 def snapshot_of(world: World, rows: Rows) -> Snapshot:
-    """Its bars are not looked at."""
+    """Bars whose returns are the labels: only closes are looked at."""
+    close = pd.DataFrame(
+        {"symbol": world.symbol, "session": world.days, "close": 100 * np.exp(0.01 * np.cumsum(world.label))}
+    )
+    bars = write_parquet(world.folder / f"bars-{world.last}-{world.symbol}.parquet", close)
     return Snapshot(
-        sha256="5" * 64, bars=rows.ref, symbols=(world.symbol,), first=str(world.days[0]), last=str(world.days[-1]),
+        sha256="5" * 64, bars=bars, symbols=(world.symbol,), first=str(world.days[0]), last=str(world.days[-1]),
         bar="1d", calendar="XNYS", true_opens=True, has_volume=True,
     )  # fmt: skip
 

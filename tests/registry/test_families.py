@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import ConfigurationError
 from tasks.problem import Problem
 from tasks.registry.families import TERM_SESSIONS, Family, Term, counted_as, fingerprints, jaccard, term_of
 from tasks.splits.sessions import calendar_sessions
@@ -22,21 +21,14 @@ def family(symbols: str = "A", predicts: str = "return", series: Any = ()) -> Fa
     return Family(predicts=predicts, symbols=frozenset(symbols), series=frozenset(series), term=TERM)
 
 
-@pytest.mark.parametrize("calendar", ["XNYS", "24/7", "XHKG"])
 @pytest.mark.parametrize("day", ["2004-02-29", "2018-12-11", "2018-12-12", "2018-12-31", "2024-06-14"])
-def test_terms_are_every_252nd_session_of_the_calendar(calendar: str, day: str) -> None:
-    """The same boundaries as the windows draw, with a term of 252."""
-    session = pd.Timestamp(day)
-    drawn = [str(s.date()) for s in calendar_sessions(calendar, pd.Timestamp("2027-06-30"))[::TERM_SESSIONS]]
-    term = term_of(calendar, session)
+def test_terms_are_every_252nd_session_of_new_york(day: str) -> None:
+    """The same boundaries as the windows of its problems draw, with a term of 252."""
+    drawn = [str(s.date()) for s in calendar_sessions("XNYS", pd.Timestamp("2027-06-30"))[::TERM_SESSIONS]]
+    term = term_of(pd.Timestamp(day))
     assert term.first == max(boundary for boundary in drawn if boundary <= day)
     assert term.next == min(boundary for boundary in drawn if boundary > day)
     assert term.before == max(boundary for boundary in drawn if boundary < term.first)
-
-
-def test_an_unknown_calendar_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="calendar 'XXXX'"):
-        term_of("XXXX", pd.Timestamp("2020-01-02"))
 
 
 @pytest.mark.parametrize(
@@ -96,32 +88,71 @@ def test_jaccard_is_symmetric_and_one_only_for_equals(one: set[int], other: set[
     assert (jaccard(mine, theirs) == 1.0) is (mine == theirs and bool(mine))
 
 
-def rows(symbols: str = "A", sessions: int = 600, seed: int = 1, end: str = "2018-12-31") -> pd.DataFrame:
+def bars(symbols: str = "A", sessions: int = 600, seed: int = 1, end: str = "2018-12-31") -> pd.DataFrame:
     days = calendar_sessions("XNYS", pd.Timestamp(end))[-sessions:]
-    label = {name: np.random.default_rng([seed, ord(name)]).normal(size=sessions) for name in symbols}
-    return pd.concat(
-        [pd.DataFrame({"symbol": name, "session": days, "label": label[name]}) for name in symbols], ignore_index=True
-    )
+    walks = {name: np.random.default_rng([seed, ord(name)]).normal(0, 0.01, sessions).cumsum() for name in symbols}
+    parts = [pd.DataFrame({"symbol": name, "session": days, "close": 50 * np.exp(walks[name])}) for name in symbols]
+    return pd.concat(parts, ignore_index=True)
 
 
 def test_a_series_is_known_under_any_name_and_whatever_came_before_or_after() -> None:
-    base = rows("AB")
+    base = bars("AB")
     renamed = base.assign(symbol=base["symbol"].map({"A": "copy", "B": "A"}))
     found = fingerprints(base, TERM)
-    assert len(found) == 2
+    assert len(found) == 2 * 13, "two symbols, and the term before touches thirteen months"
     assert fingerprints(renamed, TERM) == found
     assert fingerprints(base.sample(frac=1, random_state=1), TERM) == found
-    assert fingerprints(base.assign(label=base["label"] + 1e-13), TERM) == found, "a rescaled price differs by rounding"
+    assert fingerprints(base.assign(close=base["close"] * 100), TERM) == found, "prices in cents are the same prices"
     assert fingerprints(base[base["session"] >= TERM.before], TERM) == found, "a shorter history is the same bars"
     assert fingerprints(base[base["session"] < TERM.first], TERM) == found, "a later night is the same bars"
-    assert not fingerprints(base.assign(label=base["label"] * 1.001), TERM) & found
     mine = Family(predicts="return", symbols=frozenset("AB"), series=found, term=TERM)
-    assert mine.holds("another tick", {"copy", "other"}, fingerprints(renamed, TERM))
-    assert not mine.holds("return", {"copy", "other"}, fingerprints(rows("AB", seed=2), TERM))
+    assert mine.holds("return", {"copy", "other"}, fingerprints(renamed, TERM))
+    assert not mine.holds("direction", {"copy", "other"}, fingerprints(renamed, TERM))
+    assert not mine.holds("return", {"copy", "other"}, fingerprints(bars("AB", seed=2), TERM))
 
 
-def test_too_few_labels_are_no_fingerprint() -> None:
-    base = rows()
+def test_a_bar_that_was_changed_does_not_make_another_series() -> None:
+    base = bars()
+    changed = base.assign(close=base["close"].where(base["session"] != "2018-03-14", base["close"] * 1.001))
+    mine = Family(predicts="return", symbols=frozenset("A"), series=fingerprints(base, TERM), term=TERM)
+    found = fingerprints(changed, TERM)
+    assert found != mine.series
+    assert mine.holds("return", {"copy"}, found)
+
+
+def test_hours_of_a_day_and_the_day_are_the_same_series() -> None:
+    base = bars()
+    hours = base.loc[base.index.repeat(3)].assign(close=lambda f: f["close"] * np.tile([0.99, 1.01, 1.0], len(base)))
+    assert fingerprints(hours, TERM) == fingerprints(base, TERM)
+
+
+def test_a_panel_has_one_digest_a_symbol() -> None:
+    names = "ABCDEFGHIJKLMNOPQRSTU"
+    assert len(fingerprints(bars(names), TERM)) == len(names)
+
+
+def test_too_few_returns_are_no_fingerprint() -> None:
+    base = bars()
     few = base[base["session"].between(pd.Timestamp("2018-01-02"), pd.Timestamp("2018-03-01"))]
     assert fingerprints(few, TERM) == frozenset()
-    assert fingerprints(rows().assign(label=np.nan), TERM) == frozenset()
+    assert fingerprints(bars().assign(close=np.nan), TERM) == frozenset()
+
+
+def test_the_problems_name_counts_whatever_its_universe_is() -> None:
+    mine = Family(predicts="return", symbols=frozenset("AB"), series=frozenset(), term=TERM, problem="x")
+    assert mine.holds("return", "YZ", (), "x")
+    assert not mine.holds("return", "YZ", (), "y")
+    assert not mine.holds("direction", "YZ", (), "x")
+
+
+def test_random_halves_of_a_panel_are_no_other_panels() -> None:
+    names = [f"S{number:03d}" for number in range(505)]
+    rng = np.random.default_rng(7)
+    counted = 0
+    for _ in range(50):
+        one, other = (frozenset(rng.choice(names, 300, replace=False)) for _ in range(2))
+        assert jaccard(one, other) < 0.5
+        counted += Family(predicts="return", symbols=one, series=frozenset(), term=TERM).holds("return", other, ())
+    assert counted == 50
+    single = Family(predicts="return", symbols=frozenset(["S001"]), series=frozenset(), term=TERM)
+    assert not single.holds("return", names, ()), "a single name and the panel that holds it are different looks"

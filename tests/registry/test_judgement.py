@@ -62,7 +62,7 @@ def test_the_first_night_promotes_what_beats_every_baseline(world: World, ledger
     found = verdict.evidence
     assert (found.read, found.level, found.not_read) == (1, 0.025, "")
     assert (found.dates, found.required_dates, found.effective, found.required_effective) == (504, 504, 504.0, 30.0)
-    assert found.term == term_of("XNYS", pd.Timestamp("2018-12-31")).first
+    assert found.term == term_of(pd.Timestamp("2018-12-31")).first
     assert set(found.gate_losses) == {"net", "zero", "mean"}
     assert all(item.clark_west_p < 0.01 and item.hln_p < 0.01 for item in found.comparisons)
     entry = verdict.entry
@@ -184,7 +184,29 @@ def test_a_copied_file_is_the_same_bars(world: World, ledger: Ledger, tmp_path: 
     again = judge(night_of(copy, name="fresh", term=63, tick=0.011), fits_of(copy, POOR, changes=named), None, ledger)
     assert again.evidence.read == 2
     other = World(tmp_path, symbol="OTHER", seed=2)
-    assert judge(night_of(other, name="fresh"), fits_of(other, POOR), None, ledger).evidence.read == 1
+    assert judge(night_of(other, name="elsewhere"), fits_of(other, POOR), None, ledger).evidence.read == 1
+
+
+def test_a_problem_that_turns_to_other_bars_keeps_its_count(world: World, ledger: Ledger, tmp_path: Path) -> None:
+    judge(night_of(world), fits_of(world, POOR), None, ledger)
+    other = World(tmp_path, symbol="OTHER", seed=2)
+    assert judge(night_of(other), fits_of(other, POOR), None, ledger).evidence.read == 2
+
+
+def test_another_calendar_begins_no_new_term(world: World, ledger: Ledger) -> None:
+    judge(night_of(world), fits_of(world, POOR), None, ledger)
+    named = {"net": {"recipe": {"algorithm": "another"}}}
+    again = judge(night_of(world, name="b", calendar="24/5"), fits_of(world, POOR, changes=named), None, ledger)
+    assert again.evidence.read == 2
+
+
+def test_a_baseline_that_the_search_could_not_fit_is_missed(world: World, ledger: Ledger) -> None:
+    found = dataclasses.replace(night_of(world).results[0], missing=("momentum (no column return_22)",))
+    night = dataclasses.replace(night_of(world), results=(found,))
+    verdict = judge(night, fits_of(world, GOOD), None, ledger)
+    assert verdict.evidence.partial == ("baseline momentum (no column return_22) is missing",)
+    assert (verdict.decision.outcome, verdict.evidence.read) != ("promoted", 1)
+    assert verdict.decision.promote != "net"
 
 
 def test_the_next_night_is_not_read_for_the_same_recipe(world: World, ledger: Ledger, tmp_path: Path) -> None:

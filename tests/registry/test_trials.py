@@ -27,7 +27,7 @@ FAMILY = Family(
     predicts=PROBLEM.predicts,
     symbols=frozenset({"SPX"}),
     series=frozenset(),
-    term=term_of("XNYS", pd.Timestamp("2018-12-31")),
+    term=term_of(pd.Timestamp("2018-12-31")),
 )
 ROWS = 500
 

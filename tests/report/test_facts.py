@@ -118,3 +118,14 @@ def test_the_leader_and_its_baseline_follow_the_evidence() -> None:
     assert ranked(shuffled) == scores
     assert chosen(shuffled) == scores[0]
     assert best_baseline(shuffled) == scores[2]
+
+
+@pytest.mark.parametrize("flaw", ["a refit without an answer", "evidence that is partial"])
+def test_a_night_that_lacks_anything_is_not_whole(flaw: str) -> None:
+    """Such a night is never the answer to the next one, whoever needs to know of it."""
+    facts = nights.night("volatility").facts
+    assert facts.evidence is not None
+    partial = dataclasses.replace(facts.evidence, partial=("the canary could not be fitted",))
+    changes = {"whole": False} if flaw.startswith("a refit") else {"evidence": partial}
+    assert document(facts)["whole"] is True
+    assert document(dataclasses.replace(facts, **changes))["whole"] is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,22 @@ def _predictions(result: EngineResult) -> dict[str, np.ndarray]:
 
 def _digests(result: EngineResult) -> dict[str, str]:
     return {item.name: item.predictions.sha256 for item in result.candidates}
+
+
+def test_a_baseline_whose_column_was_left_out_is_missed(ask: Ask, tmp_path: Path) -> None:
+    request = ask("baseline")
+    columns = tuple(name for name in request.features.spec.columns if name != "return_22")
+    spec = dataclasses.replace(request.features.spec, columns=columns)
+    lean = dataclasses.replace(request, features=dataclasses.replace(request.features, spec=spec))
+    result = execute(lean, tmp_path)
+    assert {item.name for item in result.candidates} == EXPECTED["volatility"] - {"lhar"}
+    assert len(result.missing) == 1
+    assert result.missing[0].startswith("lhar (")
+    assert "return_22" in result.missing[0]
+
+
+def test_a_panel_misses_no_garch(ask: Ask, tmp_path: Path) -> None:
+    result = execute(ask("baseline", symbols=2), tmp_path)
+    assert "garch" not in {item.name for item in result.candidates}
+    assert result.missing == ()
+    assert any("garch" in note for note in result.notes)
