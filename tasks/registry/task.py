@@ -35,7 +35,7 @@ from tasks.registry.ledger import Ledger, ledger_path
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
 from tasks.storage import home, read_parquet
 
-LOOK = ["symbol", "session", "label", "window"]
+LOOK = ["session", "window"]
 log = logging.getLogger("nocturne.registry")
 
 
