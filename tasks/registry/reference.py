@@ -91,7 +91,7 @@ def _of_bars(bars: pd.DataFrame, until: pd.Timestamp) -> dict[str, Any]:
     """The fields of ``TrainingStatistics`` that come from the bars through ``until``."""
     closes: dict[str, tuple[float, ...]] = {}
     ends: dict[str, str] = {}
-    pauses, paces = [], []
+    paces = []
     for symbol, part in bars[(bars["time"] <= until).to_numpy()].groupby("symbol", sort=True):
         close, seconds = (
             part["close"].to_numpy(np.float64),
@@ -101,12 +101,10 @@ def _of_bars(bars: pd.DataFrame, until: pd.Timestamp) -> dict[str, Any]:
         if part["time"].iloc[-1] < until:
             ends[str(symbol)] = part["time"].iloc[-1].isoformat()
         if len(part) >= _HISTORY_FOR_A_RATE:
-            pauses.append(float(np.diff(seconds).max()))
             paces.append((len(part) - 1) / (seconds[-1] - seconds[0]))
     return {
         "closes": closes,
         "until": ends,
-        "pause": _short(np.median(pauses) / 86_400.0) if pauses else 0.0,
         "bars_a_year": _short(np.median(paces) * _YEAR_SECONDS) if paces else 0.0,
     }
 

@@ -42,6 +42,8 @@ from tests.registry.servers import mlflow_server, remote_store
 
 __all__ = ["mlflow_server", "remote_store"]  # fixtures of this whole folder
 COLUMNS = ("har_1", "har_5", "har_22", "return_1")
+STORED = (*COLUMNS, "return_22", "ewma_94", "rsi_14", "weekday")
+"""Columns of a night's matrix: more than its models use."""
 SESSIONS = 320
 NAME = "test-volatility"
 
@@ -186,7 +188,7 @@ def rows_of(bars: pd.DataFrame) -> pd.DataFrame:
 def features_file(folder: Path, bars: pd.DataFrame) -> Ref:
     """The feature matrix of the bars, stored."""
     parts = [
-        part[["symbol", "time", "session"]].assign(**dict(zip(COLUMNS, features_of(part, COLUMNS).T, strict=True)))
+        part[["symbol", "time", "session"]].assign(**dict(zip(STORED, features_of(part, STORED).T, strict=True)))
         for _, part in bars.groupby("symbol", sort=False)
     ]
     return write_parquet(folder / "features.parquet", pd.concat(parts, ignore_index=True))

@@ -3,7 +3,8 @@
 Accepted: integer, float32, nullable and decimal numbers; times as dates, ISO strings, naive or zoned stamps, of any
 resolution. Refused with ModelInputError: missing columns, text or missing numbers, prices that are not positive, bars
 whose high or low does not enclose them, negative volume, times that are duplicate, out of order or of another bar
-size, symbols that the model was not trained on. At most five examples are named.
+size, symbols that the model was not trained on, prices on another scale than in training, holes (see ``likeness``). At
+most five examples are named.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 
 from ...errors import ModelInputError
 from ...features.dates import NANOSECONDS_A_DAY, closing_dates
+from .likeness import Likeness
 
 PRICES = ("open", "high", "low", "close")
 NUMBERS = (*PRICES, "volume")
@@ -34,13 +36,17 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarRules:
-    """What a model expects of bars. No symbols: it takes any one. tz: the exchange's, which dates daily bars."""
+    """What a model expects of bars. No symbols: it takes any one. tz: the exchange's, which dates daily bars.
+
+    likeness: what they are compared with; None for a model that was logged without training statistics.
+    """
 
     bar: str
     tz: str = "UTC"
     symbols: tuple[str, ...] = ()
     has_volume: bool = True
     negative_prices: bool = False
+    likeness: Likeness | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +129,8 @@ def _read(bars: pd.DataFrame, symbol: str, rows: npt.NDArray[np.intp], rules: Ba
     session = _sessions(time, naive, rules, symbol)
     _check_order(symbol, given, time, session, rules.bar)
     _check_values(symbol, given, numbers, rules)
+    if rules.likeness is not None:
+        rules.likeness.check(symbol, time, numbers[NUMBERS.index("close")])
     return SymbolBars(symbol=symbol, given=given, time=time, session=session, numbers=numbers)
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,29 @@ from ...errors import IntegrityError, ModelInputError
 from ...features.matrix import compute, lookback
 from .bars import SymbolBars, read_bars
 from .bundle import MODEL, read_manifest
+from .intervals import bounded, read_intervals
+from .likeness import likeness_of
+from .packages import require_packages
 from .panel import Rows, predict_panel
 from .scorers import Floats, Scorer, load_scorer
+from .statistics import read_statistics
 
 
 class Predictor:
     """A promoted model, loaded. Instances may be used from several threads."""
 
     def __init__(self, bundle: Path) -> None:
-        """Raises IntegrityError for a damaged bundle, ConfigurationError if its scorer's package is missing."""
+        """Raises IntegrityError for a damaged bundle, ConfigurationError if a package that it needs is missing or of
+        another version."""
         self.bundle = bundle
         self.manifest = read_manifest(bundle)
+        require_packages(self.manifest.requires)
         self._scorer = load_scorer(bundle / MODEL)
         if self._scorer.columns != self.manifest.spec.columns:
             raise IntegrityError(f"{bundle}: manifest and model disagree on the feature columns")
+        self.statistics, self.intervals = read_statistics(bundle), read_intervals(bundle)
+        likeness = likeness_of(self.statistics) if self.statistics else None
+        self.rules = dataclasses.replace(self.manifest.rules, likeness=likeness)
         self._lookback = lookback(self._scorer.columns)
         self._compares = self.manifest.spec.cross_section != "none"
         if self._compares and not self.manifest.spec.universe:
@@ -42,8 +52,10 @@ class Predictor:
         """How many bars of a symbol one prediction takes: the features' lookback and the model's own history."""
         return bars_needed(self._scorer.columns, self._scorer.history)
 
-    def predict(self, bars: pd.DataFrame, rows: str = "last") -> pd.DataFrame:
+    def predict(self, bars: pd.DataFrame, rows: str = "last", interval: float = 0.0) -> pd.DataFrame:
         """Columns ``symbol`` (if given), ``time`` (as given), ``prediction`` (float64, in the target's unit).
+
+        interval: the coverage of columns ``lower`` and ``upper`` (see ``intervals``), 0.0 for none.
 
         rows: ``last`` predicts from each symbol's last bar, ``all`` from every bar that has ``bars_needed`` - 1 bars
         before it (earlier ones are left out). Symbols come in order of first appearance. A model that compares names
@@ -56,13 +68,17 @@ class Predictor:
         last = rows == "last"
         # The earlier dates that a model with a history filters need all their names, whose tails may end elsewhere.
         whole = not last or (self._compares and self._scorer.history)
-        read = read_bars(bars, self.manifest.rules, None if whole else self.bars_needed)
+        scaled = self.intervals.scaling.bars_needed if interval and self.intervals else 0
+        read = read_bars(bars, self.rules, None if whole else max(self.bars_needed, scaled))
         parts = self._predict(read, last=last)
         columns: dict[str, object] = {}
         if "symbol" in bars.columns:
             columns["symbol"] = np.repeat([item.symbol for item in read], [len(part) for _, part in parts])
         columns["time"] = _concatenate([item.given.iloc[at] for item, (at, _) in zip(read, parts, strict=True)])
-        return pd.DataFrame(columns | {"prediction": np.concatenate([part for _, part in parts])})
+        columns["prediction"] = np.concatenate([part for _, part in parts])
+        if interval:
+            columns["lower"], columns["upper"] = bounded(self.intervals, read, parts, self.manifest.spec.tick, interval)
+        return pd.DataFrame(columns)
 
     @property
     def scorer(self) -> Scorer:

@@ -35,9 +35,8 @@ class TrainingStatistics:
 
     columns: what the scorer takes, in its order (a panel's after the date's cross-section). prediction: of the fit
     itself on those rows. closes: by symbol, lowest, highest and last close through the last bar whose label the fit
-    saw. until: ISO UTC time of that last bar, by symbol where it is not ``last_bar``. pause: the longest time between
-    two consecutive bars of a symbol, in days; bars_a_year: the median over symbols, 0.0 where histories are too short
-    to tell.
+    saw. until: ISO UTC time of that last bar, by symbol where it is not ``last_bar``. bars_a_year: the median over
+    symbols, 0.0 where histories are too short to tell.
     """
 
     rows: int
@@ -48,7 +47,6 @@ class TrainingStatistics:
     closes: dict[str, tuple[float, float, float]]
     last_bar: str = ""
     until: dict[str, str] = field(default_factory=dict)
-    pause: float = 0.0
     bars_a_year: float = 0.0
     format: int = FORMAT
 

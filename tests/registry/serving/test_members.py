@@ -85,7 +85,7 @@ def test_a_name_that_was_no_member_yet_changes_no_prediction_of_the_dates_before
     known: pd.DataFrame, model: Predictor
 ) -> None:
     risen = known.copy()
-    rise = np.exp(0.02 * risen.groupby("symbol").cumcount().to_numpy()) * (risen["symbol"] == JOINS)
+    rise = np.exp(0.006 * risen.groupby("symbol").cumcount().to_numpy()) * (risen["symbol"] == JOINS)
     for price in ("open", "high", "low", "close"):
         risen[price] *= np.where(rise > 0, rise, 1.0)
     calm, moved = (model.predict(raw(frame), rows="all").set_index(["symbol", "time"]) for frame in (known, risen))
