@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from flows import cli_bars, cli_registry, settings
+from flows import cli_bars, cli_client, cli_registry, settings
 from flows.options import Json, show
 from tasks.errors import ConfigurationError, NocturneError
 from tasks.storage import PROJECT
@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 err = Console(stderr=True)
 for command in (cli_bars.check, cli_bars.features, cli_registry.models, cli_registry.ledger, cli_bars.predict):
+    app.command()(command)
+for command in (cli_client.pull, cli_client.serve):
     app.command()(command)
 
 PROBLEMS = PROJECT / "deployments" / "problems"
