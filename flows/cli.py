@@ -34,8 +34,8 @@ app = typer.Typer(
 err = Console(stderr=True)
 for command in (cli_bars.check, cli_bars.features, cli_registry.models, cli_registry.ledger, cli_bars.predict):
     app.command()(command)
-for command in (cli_client.pull, cli_client.serve):
-    app.command()(command)
+app.command()(cli_client.pull)
+app.command()(cli_client.serve)
 
 PROBLEMS = PROJECT / "deployments" / "problems"
 
