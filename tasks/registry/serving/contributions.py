@@ -4,12 +4,13 @@ Three ways, by the kind of model:
 
 - linear: exact. The coefficient times the standardised distance from the training mean; the base is the prediction
   at that mean.
-- trees of a MOJO (GBM, DRF, XGBoost): TreeSHAP (Lundberg et al. 2020, Nature Machine Intelligence 2), which the
-  genmodel jar brings along; the base is the trees' mean over the training rows that passed them.
-- all else: sampled Shapley values against the training quantiles (see ``shapley``), with a standard error.
+- boosted trees of a MOJO: TreeSHAP (Lundberg et al. 2020, Nature Machine Intelligence 2), which the genmodel jar
+  brings along; the base is the trees' mean over the training rows that passed them.
+- all else, forests included (``tree_shap`` says why): sampled Shapley values against the training quantiles (see
+  ``shapley``), with a standard error.
 
-Probabilities are explained as log-odds, forests' as they are (a forest averages probabilities): column ``link`` says
-which. In a panel the features are those of the cross-section. Shares say what the model does, not what moves markets.
+Probabilities are explained as log-odds: column ``link`` says so. In a panel the features are those of the
+cross-section. Shares say what the model does, not what moves markets.
 """
 
 from __future__ import annotations

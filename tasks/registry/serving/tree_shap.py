@@ -1,7 +1,8 @@
 """TreeSHAP by the genmodel jar that comes with a MOJO: its own contributions, in float32, without a background sample.
 
-GBM and XGBoost add up to the prediction before its link (the value, or log-odds); a forest averages its trees and adds
-up to what it predicts, probabilities included.
+They add up to the prediction before its link: the value, or log-odds. Boosted trees only. A forest's inner nodes count
+all rows and its leaves those in the bag, so that the jar's base for it is 0.632 times the mean prediction, and columns
+that do nothing carry the rest (measured: a base of -0.97 where labels average -1.54). Forests are sampled instead.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import numpy as np
 from .scorers import Floats
 
 BIAS = "BiasTerm"
-FOREST = "drf"
+BOOSTED = ("gbm", "xgboost")
 
 
 class TreeShap:
     """The contributions of one MOJO's trees. Instances may be used from several threads."""
 
     def __init__(self, model: Any, columns: tuple[str, ...], order: list[int], output: str) -> None:
-        """Raises TypeError for a model that is no ensemble of trees, or whose trees the jar cannot take apart."""
+        """Raises TypeError for a model that is not made of boosted trees, or whose trees the jar cannot take apart."""
         import jpype  # noqa: PLC0415
 
-        if not hasattr(model, "makeContributionsPredictor"):
-            raise TypeError(f"{model.getModelCategory()} model without TreeSHAP")
+        if str(model._algoName) not in BOOSTED:
+            raise TypeError(f"{model._algoName} is not made of boosted trees")
         try:
             self._trees = model.makeContributionsPredictor()
         except jpype.JException as error:
@@ -34,8 +35,7 @@ class TreeShap:
         self._bias = names.index(BIAS)
         self._places = [(i, columns.index(name)) for i, name in enumerate(names) if name != BIAS]
         self._order, self._columns = order, len(columns)
-        forest = str(model._algoName) == FOREST
-        self.link = "log-odds" if output == "probability" and not forest else "identity"
+        self.link = "log-odds" if output == "probability" else "identity"
         self._lock = threading.Lock()
 
     def __call__(self, row: Floats) -> tuple[Floats, float]:
