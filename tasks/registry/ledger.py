@@ -197,16 +197,18 @@ class Ledger:
         """Raise IntegrityError if any row was removed or altered."""
         self.chain.verify()
 
-    def spend(self, asked: Asked) -> Reading:
+    def spend(self, asked: Asked, *, to_come: bool = False) -> Reading:
         """Spend a read of the gate on a challenger, or give the one that it has; see the module's text.
 
-        Committed on return. Raises ValueError for a gate without dates.
+        ``to_come``: the dates that will decide are all later than the last one asked about, as in a rollout; then no
+        recipe has to wait for fresh ones, and only the same evidence is the same read. Committed on return. Raises
+        ValueError for a gate without dates.
         """
         if not asked.dates:
             raise ValueError("a gate without dates cannot be read")
         with self.chain.transaction():
             earlier = self._alike("reads", asked.family)
-            before = self._before(asked, earlier)
+            before = _identical(asked, earlier) if to_come else self._before(asked, earlier)
             if before is not None:
                 return before
             term = asked.family.term
@@ -253,8 +255,13 @@ class Ledger:
 
     def record_alias(self, problem: str, recipe: str, version: str) -> None:
         """Note that a version of this recipe took the alias: the promotion came about."""
+        self._outcome(self.alias_row(problem, recipe, version)[1])
+
+    @staticmethod
+    def alias_row(problem: str, recipe: str, version: str) -> tuple[str, Row]:
+        """What ``record_alias`` notes, and in which table: it is written together with the standing."""
         values = {"outcome": ALIASED, "promote": "", "reasons": "[]"}
-        self._outcome({"read": 0, "problem": problem, "recipe": recipe, "version": version} | values)
+        return "outcomes", {"read": 0, "problem": problem, "recipe": recipe, "version": version} | values
 
     def holds(self, mark: Mark) -> bool:
         """Whether this ledger wrote that row; a mark without a hash asks for so many rows alone."""
@@ -315,9 +322,9 @@ class Ledger:
 
     def _before(self, asked: Asked, earlier: list[Row]) -> Reading | None:
         """What an earlier read means for this wish: that read again, a refusal, or nothing."""
-        same = next((row for row in earlier if row["evidence"] == asked.evidence), None)
+        same = _identical(asked, earlier)
         if same is not None:
-            return _again(same, asked)
+            return same
         mine = [row for row in earlier if row["recipe"] == asked.recipe and _same(row, asked.family)]
         if not mine:
             return None
@@ -374,6 +381,11 @@ def _same(row: Row, family: Family) -> bool:
 def _spent(reads: Iterable[Row], term: Term) -> int:
     """Reads in the term or in a later one: going back with ``as_of`` opens no budget that was not there at the time."""
     return sum(row["last"] >= term.first for row in reads)
+
+
+def _identical(asked: Asked, earlier: Iterable[Row]) -> Reading | None:
+    """The read that looked at the very same evidence, or None."""
+    return next((_again(row, asked) for row in earlier if row["evidence"] == asked.evidence), None)
 
 
 def _again(row: Row, asked: Asked) -> Reading:
