@@ -6,13 +6,14 @@ time. Nothing that it does can reach the registry's aliases.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +37,55 @@ _KEPT_PREFIXES = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "SSL_", "REQUESTS_")
 Floats = npt.NDArray[np.float64]
 
 
+def _nothing() -> Floats:
+    return np.empty(0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """One model's predictions, aligned with the snapshot's rows (NaN inside the lookback), or the error it met."""
+    """One model's predictions, aligned with the snapshot's rows (NaN inside the lookback), or the error it met.
+
+    features: what its own code makes of the bars, (rows, columns asked for); tails: predictions from a tail of the
+    bars alone, aligned with the rows, NaN where none was asked for. Both empty unless a ``Closer`` asked.
+    """
 
     uri: str
     predictions: Floats
     error: str
     seconds: float
+    features: Floats = field(default_factory=_nothing)
+    tails: Floats = field(default_factory=_nothing)
 
 
-def ask(tracking_uri: str, uris: Sequence[str], snapshot: Snapshot) -> list[Said]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closer:
+    """What one model is asked besides: its features, and what it predicts from a tail of the bars alone.
+
+    times: ns UTC, in the order in which they are tried until ``seconds`` are over. symbols: empty for a model that
+    compares the whole cross-section.
+    """
+
+    columns: tuple[str, ...]
+    times: tuple[int, ...]
+    symbols: tuple[str, ...]
+    seconds: float
+
+
+def ask(tracking_uri: str, uris: Sequence[str], snapshot: Snapshot, closer: Closer | None = None) -> list[Said]:
     """Each model's predictions for every row of the snapshot, all in one clean process.
 
-    An error of one model is in its ``Said``. Raises RegistryError if the process itself died or took too long.
+    ``closer`` is asked of the first model. An error of one model is in its ``Said``. Raises RegistryError if the
+    process itself died or took too long.
     """
     with tempfile.TemporaryDirectory(prefix="nocturne-verify-") as scratch:
         outs = [Path(scratch) / f"predictions-{index}.parquet" for index in range(len(uris))]
         bars = {"bars": snapshot.bars.path, "sha256": snapshot.bars.sha256}
-        models = [{"uri": uri, "out": str(out), **bars} for uri, out in zip(uris, outs, strict=True)]
+        models: list[dict[str, Any]] = [
+            {"uri": uri, "out": str(out), **bars} for uri, out in zip(uris, outs, strict=True)
+        ]
+        if closer is not None:
+            files = {name: str(outs[0].with_suffix(f".{name}")) for name in ("features", "tails")}
+            models[0]["closer"] = {**dataclasses.asdict(closer), **files}
         answers = _run(Path(scratch), {"tracking_uri": tracking_uri, "models": models})
         rows = read_parquet(snapshot.bars, columns=["symbol", "time"])
         return [_said(answer, out, rows) for answer, out in zip(answers, outs, strict=True)]
@@ -115,9 +146,20 @@ def _environment() -> dict[str, str]:
 
 
 def _said(answer: dict[str, Any], out: Path, rows: pd.DataFrame) -> Said:
-    aligned = np.full(len(rows), np.nan)
-    if not answer["error"]:
-        table = pd.read_parquet(out)
-        merged = rows.merge(table, how="left", on=["symbol", "time"], validate="one_to_one")
-        aligned = merged["prediction"].to_numpy(dtype=np.float64)
-    return Said(uri=answer["uri"], predictions=aligned, error=answer["error"], seconds=answer["seconds"])
+    if answer["error"]:
+        nothing = np.full(len(rows), np.nan)
+        return Said(uri=answer["uri"], predictions=nothing, error=answer["error"], seconds=answer["seconds"])
+    features, tails = out.with_suffix(".features"), out.with_suffix(".tails")
+    return Said(
+        uri=answer["uri"],
+        predictions=_aligned(out, rows),
+        error="",
+        seconds=answer["seconds"],
+        features=np.load(features, allow_pickle=False) if features.is_file() else _nothing(),
+        tails=_aligned(tails, rows) if tails.is_file() else _nothing(),
+    )
+
+
+def _aligned(file: Path, rows: pd.DataFrame) -> Floats:
+    merged = rows.merge(pd.read_parquet(file), how="left", on=["symbol", "time"], validate="one_to_one")
+    return merged["prediction"].to_numpy(dtype=np.float64)
