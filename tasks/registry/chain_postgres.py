@@ -12,6 +12,7 @@ instead. No message shows it. Needs pg8000 (the extra ``postgres``).
 from __future__ import annotations
 
 import getpass
+import importlib
 import os
 import ssl
 from collections.abc import Iterable, Iterator
@@ -225,10 +226,10 @@ class PostgresDatabase:
 
 def _driver() -> Any:
     try:
-        import pg8000.native  # noqa: PLC0415 - an extra; only who keeps the ledger in PostgreSQL has it
+        pg8000 = importlib.import_module("pg8000.native")  # an extra; only who keeps the ledger in PostgreSQL has it
     except ImportError as error:
         raise ConfigurationError(f"{SETTING} is set and pg8000 is not installed: pip install .[postgres]") from error
-    return pg8000.native
+    return pg8000
 
 
 def _tls(mode: str) -> ssl.SSLContext | None:
@@ -250,13 +251,14 @@ def _settings(wait: float) -> dict[str, str]:
     }
 
 
+_COUNT = "UPDATE counters SET highest = NEW.id WHERE name = TG_TABLE_NAME"
 _FIRST = (
     "CREATE TABLE version (number bigint PRIMARY KEY)",
     "CREATE TABLE counters (name text PRIMARY KEY, highest bigint NOT NULL)",
     "CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$",
     f"CREATE FUNCTION counted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = {SCHEMA}, pg_temp "
-    "AS $$ BEGIN UPDATE counters SET highest = NEW.id WHERE name = TG_TABLE_NAME; RETURN NULL; END $$",
+    f"AS $$ BEGIN {_COUNT}; RETURN NULL; END $$",
 )
 
 
@@ -267,7 +269,7 @@ def _definition(table: str, columns: Columns, unique: tuple[str, ...]) -> Iterat
         f'CREATE TABLE "{table}" (id bigint PRIMARY KEY, {listed}, previous text NOT NULL, '
         f"sha256 text NOT NULL UNIQUE{alone})"
     )
-    yield f"INSERT INTO counters VALUES ('{table}', 0)"
+    yield f"INSERT INTO counters VALUES ('{table}', 0)"  # noqa: S608 - a name of our own schema
     yield (
         f'CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON "{table}" '
         "FOR EACH STATEMENT EXECUTE FUNCTION append_only()"

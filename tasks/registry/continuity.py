@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tasks.errors import ConfigurationError, IntegrityError
 from tasks.registry import mlflow_store
@@ -44,8 +43,14 @@ def told(store: Store, name: str) -> tuple[Told, ...]:
     A registry of several state folders holds entries of several ledgers: of those only the problem's own is asked for.
     """
     known = {name, *mlflow_store.names(store)} if mlflow_store.is_own(store) else {name}
-    newest = (mlflow_store.newest(store, each) for each in sorted(known - {""}))
-    return tuple(found for version in newest if version is not None and (found := _told(*version)) is not None)
+    return tuple(found for each in sorted(known - {""}) for found in told_by(store, each))
+
+
+def told_by(store: Store, name: str) -> tuple[Told, ...]:
+    """What the newest entry of this one name says; nothing where there is none, or it says nothing."""
+    newest = mlflow_store.newest(store, name)
+    found = None if newest is None else _told(*newest)
+    return () if found is None else (found,)
 
 
 def _told(name: str, version: str, tags: Mapping[str, str]) -> Told | None:
@@ -62,16 +67,16 @@ def lost(ledger: Ledger, entries: Iterable[Told]) -> tuple[Told, ...]:
     return tuple(entry for entry in entries if entry.entry not in given_up and not ledger.holds(entry.mark))
 
 
-def require(ledger: Ledger, entries: Iterable[Told], path: Path) -> None:
-    """Raise IntegrityError if the ledger, which lies at ``path``, lacks what an entry rests on."""
+def require(ledger: Ledger, entries: Iterable[Told]) -> None:
+    """Raise IntegrityError if the ledger lacks what an entry rests on."""
     missing = lost(ledger, entries)
     if not missing:
         return
     named = "; ".join(map(str, missing[:5])) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
     holds = ledger.told()
     raise IntegrityError(
-        f"{path}: the trial ledger holds {holds['nights']} nights and {len(holds['reads'])} reads of the gate, and not "
-        f"what the registry's entries rest on: {named}. It was deleted, is an older copy or another one, and with it "
+        f"{ledger.chain.where}: the trial ledger holds {holds['nights']} nights and {len(holds['reads'])} reads of the "
+        f"gate, and not what the registry's entries rest on: {named}. It was deleted, is an older copy or another one, and with it "
         "the count of reads would be lost. Restore the file from a backup; if it is gone for good, "
         f"'nocturne ledger {missing[0].name} --begin-anew \"why\"' begins a new count, and the ledger says so for ever"
     )

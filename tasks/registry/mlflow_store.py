@@ -91,7 +91,7 @@ def _client(uri: str) -> MlflowClient:
 
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
-    with _as_registry_error(f"{shown_uri()}: MLflow's store cannot be opened"):
+    with as_registry_error(f"{shown_uri()}: MLflow's store cannot be opened"):
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         client = mlflow.MlflowClient()
@@ -104,7 +104,7 @@ def experiment(store: Store, name: str) -> str:
 
     In our own SQLite store artifacts go beside the database; MLflow's default would be the working directory.
     """
-    with _as_registry_error(f"experiment '{name}' cannot be opened"):
+    with as_registry_error(f"experiment '{name}' cannot be opened"):
         found = store.client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
@@ -119,7 +119,7 @@ def new_run(store: Store, experiment_id: str, name: str, tags: Mapping[str, str]
     given = {key: value for key, value in tags.items() if value}
     if parent:
         given["mlflow.parentRunId"] = parent
-    with _as_registry_error(f"a run '{name}' cannot be made"):
+    with as_registry_error(f"a run '{name}' cannot be made"):
         return str(store.client.create_run(experiment_id, tags=given, run_name=name).info.run_id)
 
 
@@ -133,7 +133,7 @@ def log_values(store: Store, run_id: str, params: Mapping[str, str], metrics: Ma
     now = int(datetime.now(UTC).timestamp() * 1000)
     finite = [Metric(name, float(value), now, 0) for name, value in metrics.items() if math.isfinite(value)]
     given = [Param(name, value) for name, value in params.items()]
-    with _as_registry_error(f"run {run_id} cannot be written to"):
+    with as_registry_error(f"run {run_id} cannot be written to"):
         for start in range(0, max(len(given), 1), _BATCH):
             store.client.log_batch(run_id, params=given[start : start + _BATCH])
         for start in range(0, len(finite), _BATCH):
@@ -147,7 +147,7 @@ def log_pyfunc(run_id: str, name: str, **model: Any) -> str:
     """
     import mlflow  # noqa: PLC0415
 
-    with warnings.catch_warnings(), _as_registry_error(f"the model '{name}' cannot be logged"):
+    with warnings.catch_warnings(), as_registry_error(f"the model '{name}' cannot be logged"):
         warnings.simplefilter("ignore")  # hints about integers in examples; the signature is explicit
         with mlflow.start_run(run_id=run_id):
             return str(mlflow.pyfunc.log_model(name=name, **model).model_uri)
@@ -160,7 +160,7 @@ def fetch(store: Store, uri: str, folder: Path) -> Path:
     """
     import mlflow  # noqa: PLC0415
 
-    with _as_registry_error(f"{uri}: cannot be downloaded from {shown_uri()}"):
+    with as_registry_error(f"{uri}: cannot be downloaded from {shown_uri()}"):
         found = mlflow.artifacts.download_artifacts(
             artifact_uri=uri, dst_path=str(folder), tracking_uri=store.tracking_uri, registry_uri=store.tracking_uri
         )
@@ -169,7 +169,7 @@ def fetch(store: Store, uri: str, folder: Path) -> Path:
 
 def finish(store: Store, run_id: str) -> None:
     """End a run as finished."""
-    with _as_registry_error(f"run {run_id} cannot be ended"):
+    with as_registry_error(f"run {run_id} cannot be ended"):
         store.client.set_terminated(run_id)
 
 
@@ -200,7 +200,7 @@ def champion(store: Store, name: str) -> ChampionInfo | None:
 
 def log_document(store: Store, run_id: str, path: str, document: dict[str, Any]) -> None:
     """Keep a JSON document as an artifact of a run."""
-    with _as_registry_error(f"run {run_id}: {path} cannot be kept"):
+    with as_registry_error(f"run {run_id}: {path} cannot be kept"):
         store.client.log_text(run_id, json.dumps(document, sort_keys=True), path)
 
 
@@ -210,7 +210,7 @@ def _recipe(store: Store, version: Any) -> dict[str, Any]:
     if not path or not version.run_id:
         return {}
     try:
-        with _as_registry_error(f"{path} of run {version.run_id} cannot be read"), TemporaryDirectory() as scratch:
+        with as_registry_error(f"{path} of run {version.run_id} cannot be read"), TemporaryDirectory() as scratch:
             found = read_json(Path(store.client.download_artifacts(version.run_id, path, scratch)))
     except (RegistryError, StorageError) as error:
         log.warning("%s version %s: its recipe is lost: %s", version.name, version.version, error)
@@ -228,7 +228,7 @@ def create_version(
     """Register a logged model as the next version of this name; it gets no alias. Returns the version."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-    with _as_registry_error(f"{name}: the model cannot be registered"):
+    with as_registry_error(f"{name}: the model cannot be registered"):
         with contextlib.suppress(MlflowException):  # it exists: what counts is that the version can be made
             store.client.create_registered_model(name)
         model_id = source.removeprefix("models:/")
@@ -238,16 +238,33 @@ def create_version(
     return str(made.version)
 
 
-def set_champion(store: Store, registered: Registered) -> None:
-    """Move the alias to this version and note when. Only after verification: see ``task.promote``."""
-    with _as_registry_error(f"{registered.name}: the alias cannot be moved to version {registered.version}"):
-        store.client.set_registered_model_alias(registered.name, CHAMPION, registered.version)
-        set_version_tags(store, registered, {"promoted": datetime.now(UTC).isoformat(timespec="seconds")})
+def registered_model(store: Store, name: str) -> Any:
+    """MLflow's own record of a registered model, with aliases and tags; None if there is none of this name."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: PLC0415
+
+    try:
+        return store.client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return None
+        raise RegistryError(f"{name}: the registry cannot be read: {error}") from error
+
+
+def version_tags(store: Store, name: str, version: str) -> dict[str, str] | None:
+    """The tags of a registered version that is ready; None if there is no such version."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        found = store.client.get_model_version(name, version)
+    except MlflowException:
+        return None
+    return dict(found.tags) if found.status == "READY" else None
 
 
 def set_version_tags(store: Store, registered: Registered, tags: Mapping[str, str]) -> None:
     """Add tags to a registered version."""
-    with _as_registry_error(f"{registered.name}: version {registered.version} cannot be tagged"):
+    with as_registry_error(f"{registered.name}: version {registered.version} cannot be tagged"):
         for key, value in tags.items():
             store.client.set_model_version_tag(registered.name, registered.version, key, value)
 
@@ -264,7 +281,7 @@ def predict(store: Store, uri: str, bars: pd.DataFrame, rows: str) -> list[dict[
     name, _, alias = uri.removeprefix("models:/").partition("@")
     if alias and _aliased(store, name, alias) is None:
         raise _unknown(store, name, alias)
-    with _as_registry_error(f"{uri}: the model cannot be loaded from {shown_uri()}"):
+    with as_registry_error(f"{uri}: the model cannot be loaded from {shown_uri()}"):
         model = mlflow.pyfunc.load_model(uri)
     schema = model.metadata.get_input_schema()
     one_symbol = "symbol" not in schema.required_input_names() and bars["symbol"].nunique() == 1
@@ -282,8 +299,13 @@ def predict(store: Store, uri: str, bars: pd.DataFrame, rows: str) -> list[dict[
 
 def names(store: Store) -> tuple[str, ...]:
     """Every registered model's name."""
-    with _as_registry_error("the registry cannot be read"):
-        return tuple(sorted(model.name for model in store.client.search_registered_models()))
+    with as_registry_error("the registry cannot be read"):
+        found = store.client.search_registered_models()
+        known = [model.name for model in found]
+        while found.token:
+            found = store.client.search_registered_models(page_token=found.token)
+            known += [model.name for model in found]
+    return tuple(sorted(known))
 
 
 def _unknown(store: Store, name: str, alias: str = "") -> ConfigurationError:
@@ -300,7 +322,7 @@ def history(store: Store, name: str) -> tuple[VersionInfo, ...]:
         aliases = store.client.get_registered_model(name).aliases
     except MlflowException as error:
         raise _unknown(store, name) from error
-    with _as_registry_error(f"{name}: its versions cannot be read"):
+    with as_registry_error(f"{name}: its versions cannot be read"):
         versions = store.client.search_model_versions(f"name='{name}'")
     holders: dict[str, list[str]] = {}
     for alias, version in aliases.items():
@@ -311,7 +333,7 @@ def history(store: Store, name: str) -> tuple[VersionInfo, ...]:
 
 def newest(store: Store, name: str) -> tuple[str, str, dict[str, str]] | None:
     """Name, version and tags of the latest version of a registered model, or None if there is none."""
-    with _as_registry_error(f"{name}: its versions cannot be read"):
+    with as_registry_error(f"{name}: its versions cannot be read"):
         order = ["version_number DESC"]
         found = store.client.search_model_versions(f"name='{name}'", max_results=1, order_by=order)
     return (name, str(found[0].version), dict(found[0].tags)) if found else None
@@ -350,7 +372,8 @@ def _aliased(store: Store, name: str, alias: str) -> Any:
 
 
 @contextlib.contextmanager
-def _as_registry_error(what: str) -> Iterator[None]:
+def as_registry_error(what: str) -> Iterator[None]:
+    """MLflow's errors, and its database's, as a RegistryError that begins with ``what``."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 

@@ -1,54 +1,45 @@
-"""A night in the registry, step by step: log, register, verify, and only then move the alias.
+"""A night in the registry: what is logged and what is registered. No alias moves here; see ``places``.
 
 1. ``log_night``: one parent run with what went in, a child run a candidate, the models of the leading three.
-2. ``register``: the shipped model and its gated fit are logged; the shipped one becomes the next version.
-3. ``verify_and_promote``: both are loaded afresh in a clean process and must repeat what was evaluated; then the alias
-   moves. Whatever fails before that leaves the alias where it was.
+2. ``register``: the shipped model and its gated fit are logged and sealed; the shipped one becomes the next version.
+
+A kill on the way leaves models without a version, or a version without a place: nobody is shown either.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from tasks.contracts import Candidate, Ref, Rows, Snapshot
+from tasks.contracts import Candidate
 from tasks.documents import digest, to_json
-from tasks.errors import RegistryError
 from tasks.evaluation import Score
 from tasks.registry.bundle import entry_facts, without_nan
 from tasks.registry.card import description, version_tags
+from tasks.registry.ledger import Ledger
 from tasks.registry.metrics import candidate_metrics, night_metrics
 from tasks.registry.mlflow_store import (
     Store,
-    champion,
     create_version,
     experiment,
     finish,
     log_document,
     log_values,
     new_run,
-    set_champion,
     shown_uri,
 )
-from tasks.registry.mlflow_store import set_version_tags as tag
 from tasks.registry.model_log import log_model
-from tasks.registry.parity import TOLERANCE, ask, require_parity
-from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
+from tasks.registry.records import Entry, LoggedNight, Night, Registered
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.serving.predictor import bars_needed
-from tasks.storage import lock_digest, read_parquet, read_predictions, write_parquet
+from tasks.registry.signatures import record_signature
+from tasks.registry.signing import Seal, seal
+from tasks.storage import lock_digest
 
 LEADING = 3
-log = logging.getLogger("nocturne.registry")
 
 
 def log_night(store: Store, night: Night) -> LoggedNight:
@@ -85,13 +76,15 @@ def log_night(store: Store, night: Night) -> LoggedNight:
 def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> Registered:
     """Log an entry's two fits and register the shipped one under the problem's name, without an alias.
 
-    Raises RegistryError if MLflow refuses, IntegrityError if a model folder is damaged.
+    Its digest and signature go on the version and into the ledger. Raises RegistryError if MLflow refuses,
+    IntegrityError if a model folder is damaged, ConfigurationError for a signing key that cannot be used.
     """
     name = night.problem.name
     gated_uri = _log_fit(logged, night, entry, "gated")
     source = gated_uri if entry.one_fit else _log_fit(logged, night, entry, "shipped")
     model = read_document(Path(entry.shipped.model))
     needed = bars_needed(tuple(model["columns"]), int(model["history"]))
+    sealed = seal(store, source)
     version = create_version(
         store,
         name,
@@ -100,10 +93,13 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
         tags={
             **version_tags(night, entry, gated_uri),
             "bars_needed": str(needed),
+            **_seal_tags(sealed),
             **_recipe_kept(store, logged, entry),
         },
         description=description(night, entry),
     )
+    with Ledger.open() as ledger:
+        record_signature(ledger, name, version, sealed.model_sha256, sealed.signature, sealed.signing_key)
     return Registered(
         name=name,
         version=version,
@@ -114,86 +110,16 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
     )
 
 
-def verify_and_promote(
-    store: Store, registered: Registered, entry: Entry, night: Night, judged: ChampionInfo | None
-) -> float:
-    """Load both fits afresh in a clean process, compare them with what was evaluated, then move the alias.
-
-    ``judged`` is the champion that the decision was made against. Returns the largest relative difference found.
-    Raises RegistryError, with the alias unmoved and the version tagged with the reason, if a model does not load,
-    misses a gate row, says anything else than what was evaluated, or if another champion was promoted meanwhile.
-    """
-    try:
-        worst = verify(registered, entry, night.snapshot, night.rows)
-        _require_same_champion(store, registered.name, judged)
-    except RegistryError as error:
-        tag(store, registered, {"verified": f"failed: {error}"[:4000]})
-        raise
-    tag(store, registered, {"verified": f"largest relative difference {worst:.3g} in a clean process"})
-    set_champion(store, registered)
-    log.info("%s: version %s is champion", registered.name, registered.version)
-    return worst
-
-
-def _require_same_champion(store: Store, name: str, judged: ChampionInfo | None) -> None:
-    now = champion(store, name)
-    before, after = (info.version if info else "none" for info in (judged, now))
-    if before != after:
-        raise RegistryError(
-            f"{name}: the decision was made against champion version {before}, but {after} is champion now: run again"
-        )
-
-
-def verify(registered: Registered, entry: Entry, snapshot: Snapshot, rows: Rows) -> float:
-    """The largest relative difference between the registered fits, loaded afresh, and what was evaluated.
-
-    Compared over every row that both predict; no gate row may be missing. Raises RegistryError as ``require_parity``.
-    """
-    gate = read_parquet(rows.ref, columns=["window"])["window"].to_numpy() == "gate"
-    tolerance = TOLERANCE[entry.gated.engine]
-    pairs = [(registered.model_uri, entry.shipped)]
-    if not entry.one_fit:
-        pairs.append((registered.gated_uri, entry.gated))
-    said = ask(registered.tracking_uri, [uri for uri, _ in pairs], snapshot)
-    differences = [
-        require_parity(answer, read_predictions(candidate.predictions), gate, tolerance)
-        for answer, (_, candidate) in zip(said, pairs, strict=True)
-    ]
-    return max(differences)
-
-
-def champion_predictions(info: ChampionInfo, snapshot: Snapshot, out: Path) -> Ref:
-    """The champion's gated fit on every row of tonight's snapshot, aligned with it, as one column ``prediction``.
-
-    It is loaded in a clean process from the registry: it may have other features than tonight's code. NaN stands in
-    its lookback and for symbols that it does not know. Raises RegistryError if it does not load or predict.
-    """
-    rows = read_parquet(snapshot.bars)
-    known = _known_rows(info, rows)
-    asked = snapshot if known.all() else _part(snapshot, rows[known], out)
-    said = ask(info.tracking_uri, [info.gated_uri or info.model_uri], asked)[0]
-    if said.error or not np.isfinite(said.predictions).any():
-        raise RegistryError(f"the champion {info.name} version {info.version} cannot be scored: {said.error}")
-    predictions = np.full(len(rows), np.nan)
-    predictions[known] = said.predictions
-    return write_parquet(out, pd.DataFrame({"prediction": predictions}))
-
-
-def _known_rows(info: ChampionInfo, rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """A model of many symbols is asked for those that it knows; one of a single symbol is given no names."""
-    if len(info.symbols) < 2:
-        return np.ones(len(rows), dtype=bool)
-    return rows["symbol"].isin(info.symbols).to_numpy(bool)
-
-
-def _part(snapshot: Snapshot, rows: pd.DataFrame, out: Path) -> Snapshot:
-    bars = write_parquet(out.with_suffix(".bars.parquet"), rows)
-    return dataclasses.replace(snapshot, bars=bars, symbols=tuple(rows["symbol"].unique()))
-
-
 def _log_fit(logged: LoggedNight, night: Night, entry: Entry, role: Any) -> str:
     candidate = entry.shipped if role == "shipped" else entry.gated
     return log_model(logged.run_id, f"{candidate.name}-{role}", night, candidate, entry_facts(entry, role))
+
+
+def _seal_tags(sealed: Seal) -> dict[str, str]:
+    tags = {
+        "model_sha256": sealed.model_sha256, "signature": sealed.signature, "signing_key": sealed.signing_key
+    }  # fmt: skip
+    return {name: value for name, value in tags.items() if value}
 
 
 def _candidate_tags(candidate: Candidate, refused: str) -> dict[str, str]:

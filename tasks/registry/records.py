@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tasks.contracts import Candidate, EngineResult, FeatureMatrix, Rows, Snapshot
 from tasks.evaluation import Backtest, Decision, Evidence, Leaderboard, Score
+from tasks.live import Standing
 from tasks.problem import Problem
 
 Role = Literal["shipped", "gated"]
@@ -48,7 +49,7 @@ class Entry:
     of the two fits' predictions on the gate rows, in the target's unit; NaN where they were not compared. ``smearing``
     is Duan's factor for the gated fit (volatility; NaN where it is not known). ``title`` is the name that a refreshed
     champion keeps, whatever tonight's job was called. ``read_row`` is the ledger's row of the read behind a decision,
-    ``ledger`` what the night left there.
+    ``ledger`` what the night left there. ``expected`` is the standing that the decision was made in, None if unknown.
     """
 
     shipped: Candidate
@@ -66,6 +67,7 @@ class Entry:
     ledger: Mark | None = None
     backtests: tuple[Backtest, ...] = ()
     notes: tuple[str, ...] = ()
+    expected: Standing | None = None
 
     @property
     def name(self) -> str:

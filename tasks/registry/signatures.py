@@ -24,7 +24,7 @@ class Signed:
     at: str
 
 
-def record_signature(
+def record_signature(  # noqa: PLR0917 - the parts of a row, as the table keeps them
     ledger: Ledger, name: str, version: str, model_sha256: str, signature: str, signing_key: str
 ) -> None:
     """Note a version's digest and signature; a later one (a rotated key) stands in place of an earlier one."""

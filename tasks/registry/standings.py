@@ -56,7 +56,7 @@ def names(ledger: Ledger) -> tuple[str, ...]:
     return tuple(sorted({row["name"] for row in ledger.chain.rows(TABLE, "epoch = 1")}))
 
 
-def swap(
+def swap(  # noqa: PLR0917 - the parts of a move, as the table keeps them
     ledger: Ledger,
     expected: Standing,
     change: Standing,
@@ -64,11 +64,14 @@ def swap(
     why: Iterable[str],
     evidence: str,
     by: str,
+    *,
+    alongside: tuple[str, Row] | None = None,
 ) -> Standing:
     """Append ``change`` as the epoch after ``expected``, and return it with that epoch; on return it is on the disk.
 
-    The moment that it notes is never before the last one's, whatever this machine's clock says. Raises StaleEpochError
-    if another move came first, RegistryError for a change that no standing can be.
+    alongside: a table and a row that are appended with it or not at all. The moment that it notes is never before the
+    last one's, whatever this machine's clock says. Raises StaleEpochError if another move came first, RegistryError for
+    a change that no standing can be.
     """
     _require_sound(expected, change, action)
     with ledger.chain.transaction():
@@ -90,6 +93,8 @@ def swap(
             "by": by,
         }
         ledger.chain.append(TABLE, row)
+        if alongside is not None:
+            ledger.chain.append(*alongside)
     return _standing(row)
 
 

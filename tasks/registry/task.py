@@ -1,15 +1,16 @@
 """Prefect's side of the registry, in the order in which a nightly flow calls it.
 
 ```
-open_registry(name)                                              tables; what a run that died left undone, said
+open_registry(name)                                              tables; what a run that died left undone
 champion_now(name) -> ChampionInfo | None                        with its recipe, to be walked and refitted
 count_trials(problem, snapshot, rows, board, results) -> int     the ledger: every candidate; independent trials so far
 licence_due(champion, problem, snapshot, rows) -> bool           are refits at the gate's origins asked for tonight?
 champion_predictions(champion, snapshot) -> Ref                  its gated fit, tonight's rows, in a clean process
 judge(night, fits, champion) -> Verdict                          a read of the gate, evidence, decision, the entry
 log_night(night) -> LoggedNight                                  parent run, a child a candidate, the leading three
-register_version(night, logged, entry) -> Registered             challenger, baseline or fallback: any number of times
-promote(registered, entry, night, judged) -> float               load afresh, compare, then move the alias
+register_version(night, logged, entry) -> Registered             what the decision promotes, or else the challenger
+take_places(night, logged, fits, entry, registered, judged)      load afresh, compare, then move the aliases
+live_predictions(name, snapshot) -> dict[alias, Ref]             whatever is in service, on any snapshot's rows
 ```
 
 None is cached or retried: the registry is the world's state, and a promotion that failed needs a person's look.
@@ -17,22 +18,25 @@ None is cached or retried: the registry is the world's state, and a promotion th
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.contracts import EngineResult, Ref, Rows, Snapshot
-from tasks.documents import digest
 from tasks.errors import RegistryError
 from tasks.evaluation import Leaderboard
+from tasks.live import Alias, Standing
 from tasks.problem import Problem
-from tasks.registry import continuity, judgement, mlflow_store, nights, renewal, trials
+from tasks.registry import continuity, judgement, mlflow_store, nights, places, projection, renewal, scoring, trials
 from tasks.registry.families import Family
 from tasks.registry.fits import Fits
 from tasks.registry.judgement import ScoredChampion, Verdict
-from tasks.registry.ledger import Ledger, ledger_path
+from tasks.registry.ledger import Ledger
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
+from tasks.registry.standings import standing
+from tasks.registry.verification import Subject
 from tasks.storage import home, read_parquet
 
 LOOK = ["session", "window"]
@@ -41,14 +45,16 @@ log = logging.getLogger("nocturne.registry")
 
 @task(name="open the registry", cache_policy=NO_CACHE)
 def open_registry(name: str = "") -> None:
-    """Make the tables of registry and ledger on the first night; say what a run of this name left undone.
+    """Make the tables of registry and ledger on the first night; mend or say what a run of this name left undone.
 
-    Raises RegistryError, StorageError or IntegrityError if one of them cannot be opened, IntegrityError if the ledger
-    lacks what the registry's entries rest on.
+    Aliases that are not where the ledger says are put back. Raises RegistryError, StorageError or IntegrityError if one
+    of the two cannot be opened, IntegrityError if the ledger lacks what the registry's entries rest on.
     """
     store = mlflow_store.open_store()
     with Ledger.open() as ledger:
-        continuity.require(ledger, continuity.told(store, name), ledger_path())
+        continuity.require(ledger, continuity.told(store, name))
+        if name:
+            projection.repair(store, ledger, name)
         left = ledger.unfinished(name) if name else None
     if left is not None:
         log.warning(
@@ -73,7 +79,7 @@ def champion_predictions(champion: ChampionInfo, snapshot: Snapshot) -> Ref:
     NaN stands in the lookback. Raises RegistryError if it cannot be loaded or scored.
     """
     file = f"{champion.name}-{champion.version}-{snapshot.sha256[:16]}.parquet"
-    return nights.champion_predictions(champion, snapshot, home() / "champions" / file)
+    return scoring.champion_predictions(champion, snapshot, home() / "champions" / file)
 
 
 @task(name="log the night", cache_policy=NO_CACHE)
@@ -88,13 +94,36 @@ def register_version(night: Night, logged: LoggedNight, entry: Entry) -> Registe
     return nights.register(mlflow_store.open_store(), night, logged, entry)
 
 
+@task(name="take places", cache_policy=NO_CACHE)
+def take_places(  # noqa: PLR0917 - each is another stage's answer
+    night: Night, logged: LoggedNight, fits: Fits, entry: Entry, registered: Registered, judged: ChampionInfo | None
+) -> Standing:
+    """Verify in a clean process what is to hold an alias, then move it: champion or challenger, and a fallback if due.
+
+    judged: the champion that the decision was made against. Raises as ``places.take_places``.
+    """
+    subject = Subject(registered=registered, entry=entry)
+    return places.take_places(mlflow_store.open_store(), night, logged, fits, subject, judged)
+
+
 @task(name="promote", cache_policy=NO_CACHE)
 def promote(registered: Registered, entry: Entry, night: Night, judged: ChampionInfo | None) -> float:
-    """Verify the version in a clean process, then move the alias; returns the largest relative difference."""
-    worst = nights.verify_and_promote(mlflow_store.open_store(), registered, entry, night, judged)
-    with Ledger.open() as ledger:
-        ledger.record_alias(registered.name, digest(entry.gated.recipe), registered.version)
-    return worst
+    """Verify the version in a clean process, then make it champion; returns the largest relative difference."""
+    return places.verify_and_promote(mlflow_store.open_store(), registered, entry, night, judged)
+
+
+@task(name="live predictions", cache_policy=NO_CACHE)
+def live_predictions(name: str, snapshot: Snapshot) -> dict[Alias, Ref]:
+    """What champion, challenger and fallback say of every row of the snapshot, by alias; see ``scoring``.
+
+    The files lie below ``live/<name>`` of the state folder. Raises RegistryError without a champion, or if it cannot
+    be scored.
+    """
+    store = mlflow_store.open_store()
+    now = projection.shown(store, name)
+    if now is None or not now.champion:
+        raise RegistryError(f"{name}: no version is champion in {mlflow_store.shown_uri()}; run a night first")
+    return scoring.live_predictions(store, now, snapshot, home() / "live" / name)
 
 
 @task(name="count trials", cache_policy=NO_CACHE)
@@ -125,10 +154,13 @@ def licence_due(champion: ChampionInfo | None, problem: Problem, snapshot: Snaps
 def judge(night: Night, fits: Fits, champion: ChampionInfo | None) -> Verdict:
     """Score challenger, champion and every baseline on the gate rows, and decide; no alias moves.
 
+    The entry tells the standing that was there: it is promoted from that one or not at all.
     A read of the gate is spent in the ledger where a replacement is possible at all.
     """
     with Ledger.open() as ledger:
-        return judgement.judge(night, fits, None if champion is None else _scored(champion, night), ledger)
+        expected = standing(ledger, night.problem.name)
+        verdict = judgement.judge(night, fits, None if champion is None else _scored(champion, night), ledger)
+    return dataclasses.replace(verdict, entry=dataclasses.replace(verdict.entry, expected=expected))
 
 
 def _family(problem: Problem, snapshot: Snapshot, rows: Rows) -> Family:

@@ -31,9 +31,11 @@ from tasks.contracts import (
 )
 from tasks.evaluation import Decision, Leaderboard, Score
 from tasks.features.matrix import compute
+from tasks.live import Standing
 from tasks.problem import Problem
-from tasks.registry import mlflow_store
-from tasks.registry.records import Entry, Night
+from tasks.registry import mlflow_store, promotions
+from tasks.registry.ledger import Ledger
+from tasks.registry.records import Entry, Night, Registered
 from tasks.registry.serving.model_folder import write_model
 from tasks.registry.serving.scorers import load_scorer
 from tasks.search.h2o_server import h2o_jar
@@ -248,6 +250,14 @@ def make_entry(night: Night, name: str = "ridge-0") -> Entry:
         gate_metrics=(("mse", 0.2), ("r2", 0.55)),
         distance=0.05,
     )
+
+
+def made_champion(store: mlflow_store.Store, registered: Registered) -> Standing:
+    """A registered version, moved into the champion's place without being verified."""
+    with Ledger.open() as ledger:
+        now = promotions.standing(ledger, registered.name)
+        change = replace(now, champion=registered.version)
+        return promotions.move(ledger, store, now, change, "promoted", ("a test's",), "", "test")
 
 
 @pytest.fixture

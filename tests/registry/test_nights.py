@@ -17,14 +17,14 @@ from tasks.contracts import Candidate, Ref
 from tasks.errors import ConfigurationError, RegistryError
 from tasks.evaluation import Backtest, GateComparison, Licence, NightStatistics
 from tasks.evaluation import Evidence as GateEvidence
-from tasks.registry import mlflow_store, nights, parity
+from tasks.registry import mlflow_store, nights, parity, places, projection, scoring, verification
 from tasks.registry.bundle import entry_evidence
 from tasks.registry.card import description, outcome, version_tags
 from tasks.registry.mlflow_store import Store
 from tasks.registry.parity import Said
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
 from tasks.storage import home, read_parquet, read_predictions, write_parquet
-from tests.registry.conftest import NAME, make_entry
+from tests.registry.conftest import NAME, made_champion, make_entry
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_promotion_is_last_and_history_tells_why(store: Store, night: Night, ent
     assert mlflow_store.champion(store, NAME) is None
     registered = nights.register(store, night, logged, entry)
     assert mlflow_store.champion(store, NAME) is None, "registering moves no alias"
-    worst = nights.verify_and_promote(store, registered, entry, night, None)
+    worst = places.verify_and_promote(store, registered, entry, night, None)
     assert worst <= 1e-12
     champion = mlflow_store.champion(store, NAME)
     assert champion is not None
@@ -123,7 +123,7 @@ def test_promotion_is_last_and_history_tells_why(store: Store, night: Night, ent
     assert math.isnan(champion.smearing)
     assert champion.recipe_for(champion.predicts) == ("linear", entry.gated.recipe)
 
-    ref = nights.champion_predictions(champion, night.snapshot, home() / "champion.parquet")
+    ref = scoring.champion_predictions(champion, night.snapshot, home() / "champion.parquet")
     gated = read_parquet(entry.gated.predictions)["prediction"]
     pd.testing.assert_series_equal(read_parquet(ref)["prediction"], gated, rtol=1e-12)
 
@@ -141,7 +141,7 @@ def test_a_recipe_that_is_lost_or_altered_leaves_the_champion_without_one(
     store: Store, night: Night, entry: Entry, logged: LoggedNight, caplog: pytest.LogCaptureFixture
 ) -> None:
     registered = nights.register(store, night, logged, replace(entry, smearing=1.25))
-    mlflow_store.set_champion(store, registered)
+    made_champion(store, registered)
     champion = mlflow_store.champion(store, NAME)
     assert champion is not None
     assert (champion.recipe, champion.smearing) == (entry.gated.recipe, 1.25)
@@ -158,7 +158,7 @@ def test_a_recipe_that_is_lost_or_altered_leaves_the_champion_without_one(
 def refused(store: Store, night: Night, entry: Entry, registered: Registered, message: str) -> None:
     """The promotion fails with these words, no alias has moved, and the version says why."""
     with pytest.raises(RegistryError, match=message):
-        nights.verify_and_promote(store, registered, entry, night, None)
+        places.verify_and_promote(store, registered, entry, night, None)
     assert mlflow_store.champion(store, NAME) is None
     tags = store.client.get_model_version(NAME, registered.version).tags
     assert tags["verified"].startswith("failed: ")
@@ -170,10 +170,10 @@ def test_a_model_that_says_something_else_is_not_promoted(
 ) -> None:
     registered = nights.register(store, night, logged, entry)
     honest = [Said(uri="m", predictions=read_predictions(fit.predictions), error="", seconds=0) for fit in fits(entry)]
-    monkeypatch.setattr(nights, "ask", lambda *_: honest)
+    monkeypatch.setattr(verification, "ask", lambda *_: honest)
     off = replace(entry, gated=changed(entry.gated, tmp_path, 1 + 1e-9))
     refused(store, night, off, registered, "it is not what was evaluated")
-    assert nights.verify_and_promote(store, registered, entry, night, None) == 0.0
+    assert places.verify_and_promote(store, registered, entry, night, None) == 0.0
 
 
 def fits(entry: Entry) -> tuple[Candidate, Candidate]:
@@ -192,10 +192,10 @@ def test_models_damaged_or_half_uploaded_are_not_promoted(
         path = bundle / "model" / "model.json"
         path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
     said = parity.ask(registered.tracking_uri, [registered.model_uri, registered.gated_uri], night.snapshot)
-    monkeypatch.setattr(nights, "ask", lambda *_: said)
+    monkeypatch.setattr(verification, "ask", lambda *_: said)
     refused(store, night, entry, registered, "the model is incomplete")
     whole = Said(uri="m", predictions=read_predictions(entry.shipped.predictions), error="", seconds=0)
-    monkeypatch.setattr(nights, "ask", lambda *_: [whole, said[1]])
+    monkeypatch.setattr(verification, "ask", lambda *_: [whole, said[1]])
     refused(store, night, entry, registered, r"model\.json: SHA-256")
 
 
@@ -208,7 +208,7 @@ def test_a_killed_verification_moves_nothing(
     refused(store, night, entry, registered, "ended with -9")
 
 
-def test_a_failed_alias_leaves_no_promotion_noted(
+def test_an_alias_that_mlflow_refuses_is_named_and_put_right_by_the_next_look(
     store: Store, night: Night, entry: Entry, logged: LoggedNight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered = nights.register(store, night, logged, entry)
@@ -216,10 +216,18 @@ def test_a_failed_alias_leaves_no_promotion_noted(
     def fail(*_: object) -> None:
         raise OSError("database is locked")
 
-    monkeypatch.setattr(store.client, "set_registered_model_alias", fail)
-    with pytest.raises(RegistryError, match="the alias cannot be moved to version 1: database is locked"):
-        mlflow_store.set_champion(store, registered)
+    with monkeypatch.context() as broken:
+        broken.setattr(store.client, "set_registered_model_alias", fail)
+        with pytest.raises(RegistryError, match=r"could not all be set to epoch 1, .*: database is locked"):
+            places.verify_and_promote(store, registered, entry, night, None)
+    assert mlflow_store.champion(store, NAME) is None
     assert "promoted" not in store.client.get_model_version(NAME, "1").tags
+    said = projection.mend(store, NAME)
+    assert said[0] == f"{NAME}: the alias champion was on none; put back to version 1"
+    champion = mlflow_store.champion(store, NAME)
+    assert champion is not None
+    assert champion.version == "1"
+    assert "promoted" in store.client.get_model_version(NAME, "1").tags
 
 
 def test_one_fit_is_logged_once_and_says_so(store: Store, night: Night, entry: Entry, logged: LoggedNight) -> None:
@@ -241,9 +249,9 @@ def test_a_champion_that_does_not_load_cannot_be_scored(night: Night, monkeypatc
     lost = ChampionInfo(**{**fields, "name": NAME, "version": "9"})
     for error in ("gone", ""):
         answer = Said(uri="m", predictions=np.full(3, np.nan), error=error, seconds=0)
-        monkeypatch.setattr(nights, "ask", lambda *_, answer=answer: [answer])
+        monkeypatch.setattr(verification, "ask", lambda *_, answer=answer: [answer])
         with pytest.raises(RegistryError, match=f"version 9 cannot be scored: {error}"):
-            nights.champion_predictions(lost, night.snapshot, home() / "champion.parquet")
+            scoring.champion_predictions(lost, night.snapshot, home() / "champion.parquet")
 
 
 def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,13 +329,13 @@ def test_a_champion_promoted_meanwhile_is_not_overwritten(store: Store, night: N
     """The decision was made against no champion; by the time of the promotion there is one."""
     logged = nights.log_night(store, night)
     first, second = (nights.register(store, night, logged, entry) for _ in range(2))
-    nights.verify_and_promote(store, first, entry, night, None)
+    places.verify_and_promote(store, first, entry, night, None)
     with pytest.raises(RegistryError, match=r"against champion version none, but 1 is champion now"):
-        nights.verify_and_promote(store, second, entry, night, None)
+        places.verify_and_promote(store, second, entry, night, None)
     champion = mlflow_store.champion(store, NAME)
     assert champion is not None
     assert champion.version == first.version
-    nights.verify_and_promote(store, second, entry, night, champion)
+    places.verify_and_promote(store, second, entry, night, champion)
 
 
 def test_a_champion_of_many_symbols_is_asked_only_for_those_it_knows(
@@ -342,6 +350,6 @@ def test_a_champion_of_many_symbols_is_asked_only_for_those_it_knows(
         assert asked.symbols == ("A", "B")
         return [Said(uri="m", predictions=np.arange(3.0), error="", seconds=0)]
 
-    monkeypatch.setattr(nights, "ask", ask)
-    ref = nights.champion_predictions(info, snapshot, tmp_path / "out.parquet")
+    monkeypatch.setattr(verification, "ask", ask)
+    ref = scoring.champion_predictions(info, snapshot, tmp_path / "out.parquet")
     np.testing.assert_array_equal(read_parquet(ref)["prediction"], [0.0, 1.0, 2.0, np.nan])

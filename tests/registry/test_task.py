@@ -10,7 +10,7 @@ import pytest
 
 from tasks.documents import digest
 from tasks.errors import IntegrityError
-from tasks.registry import nights, task
+from tasks.registry import places, task
 from tasks.registry.judgement import judge
 from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
@@ -42,7 +42,7 @@ def test_a_promotion_that_a_killed_night_left_undone_is_said_and_then_finished(
     night = night_of(later)
     verdict = task.judge.fn(night, fits_of(later, GOOD), None)
     assert (verdict.decision.outcome, verdict.evidence.read) == ("promoted", 1)
-    monkeypatch.setattr(nights, "verify_and_promote", lambda *_: 1e-13)
+    monkeypatch.setattr(places, "verify_and_promote", lambda *_: 1e-13)
     registered = Registered(
         name=NAME, version="1", model_uri=f"models:/{NAME}/1", gated_uri="", tracking_uri=store.tracking_uri
     )
@@ -60,7 +60,7 @@ def test_a_verification_that_fails_leaves_the_promotion_undone(
     def refuse(*_: object) -> float:
         raise RuntimeError("it is not what was evaluated")
 
-    monkeypatch.setattr(nights, "verify_and_promote", refuse)
+    monkeypatch.setattr(places, "verify_and_promote", refuse)
     registered: Any = Registered(name=NAME, version="1", model_uri="", gated_uri="", tracking_uri=store.tracking_uri)
     with pytest.raises(RuntimeError):
         task.promote.fn(registered, verdict.entry, night, None)
