@@ -100,6 +100,8 @@ def predict(
     bar: Bar = "1d",
     price_scale: Scale = 1.0,
     label: Label = "end",
+    explain: Annotated[bool, typer.Option("--explain", help="What each feature adds to the last prediction.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="With --explain: how many features.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Predict with a registered model from raw bars."""
@@ -109,6 +111,16 @@ def predict(
 
     described = from_options(bars, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
     uri = model if ":/" in model else f"models:/{model}@champion"
+    if explain:
+        from flows import cli_explained
+        from tasks.registry import explaining
+
+        if rows != "last":
+            raise typer.BadParameter("--explain takes the last bar's prediction apart: leave --rows out")
+        frame = read_accepted(described).frame
+        document = explaining.explain(uri, frame, top, mlflow_store.open_store().tracking_uri)
+        show(as_json, document, cli_explained.render)
+        return
     predictions = mlflow_store.predict(mlflow_store.open_store(), uri, read_accepted(described).frame, rows)
     show(as_json, {"model": uri, "predictions": predictions}, _render_predictions)
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tasks.registry import mlflow_store
+from tasks.contracts import Candidate
+from tasks.registry import mlflow_store, model_log
+from tasks.registry.records import Night
+from tasks.registry.serving.folder import folder_digest
 
 START_SECONDS = 90
 
@@ -103,3 +109,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def register(store: mlflow_store.Store, night: Night, candidate: Candidate, facts: dict[str, Any], name: str) -> str:
+    """Log a candidate and register it under ``name`` as the champion, with the digest that clients check; its version.
+
+    What a night does, without its gate, its ledger and its verification.
+    """
+    run = mlflow_store.new_run(store, mlflow_store.experiment(store, name), "run", {})
+    problem = night.problem.model_copy(update={"name": name})
+    uri = model_log.log_model(run, candidate.name, dataclasses.replace(night, problem=problem), candidate, facts)
+    with tempfile.TemporaryDirectory() as scratch:
+        tags = {"model_sha256": folder_digest(mlflow_store.fetch(store, uri, Path(scratch)))}
+    version = mlflow_store.create_version(store, name, source=uri, run_id=run, tags=tags, description="")
+    store.client.set_registered_model_alias(name, "champion", version)
+    return version
