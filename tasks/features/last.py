@@ -103,10 +103,13 @@ class Last(Series):
         bars = self._bars
         found = self._memory.get((call, bars))
         if found is None:
-            series = self._series
-            found = _unwrapped(function)(*[series[name][-bars:] for name in inputs], **parameters)
-            if not isinstance(found, (tuple, list)):
-                found = (found,)
+            known, tails = self._series.known, []
+            for name in inputs:  # most are base series, which a look-up finds faster than a call
+                values = known.get(name)
+                tails.append((self._series[name] if values is None else values)[-bars:])
+            found = _unwrapped(function)(*tails, **parameters)
+            if isinstance(found, np.ndarray):
+                return (found,)
             self._memory[call, bars] = found
         return found
 

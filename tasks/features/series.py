@@ -37,16 +37,16 @@ class Series:
     """The bars of one symbol, or of several end to end.
 
     ``s["close"]`` is a base series, ``s[log_return]`` one derived by a function, ``s.ta(...)`` a TA-Lib output; each is
-    computed once. Several symbols at a time
-    cost NumPy's calls once; TA-Lib is called for each symbol by itself, and ``lagged`` never reaches into another one.
-    Rows before a column's lookback may hold anything. ``scalar``: whether answers are single numbers, see ``Last``.
+    computed once. Several symbols at a time cost NumPy's calls once; TA-Lib is called for each symbol by itself, and
+    ``lagged`` never reaches into another one. Rows before a column's lookback may hold anything. ``scalar``: whether
+    answers are single numbers, see ``Last``. ``known``: the series that there are so far.
     """
 
     scalar: ClassVar[bool] = False
 
     def __init__(self, bars: Mapping[str, Any], tick: float, edges: Sequence[int] = ()) -> None:
         """``bars`` maps names to arrays of one length; ``edges`` are the symbols' first rows, and that length."""
-        self._arrays: dict[Input, Array] = {
+        self.known: dict[Input, Array] = {
             name: np.ascontiguousarray(bars[name], dtype=np.float64) for name in BASE if name in bars
         }
         self.session: npt.NDArray[np.datetime64] = np.asarray(bars["session"], dtype="datetime64[D]")
@@ -58,11 +58,11 @@ class Series:
         return len(self.session)
 
     def __getitem__(self, name: Input) -> Array:
-        found = self._arrays.get(name)
+        found = self.known.get(name)
         if found is None:
             if isinstance(name, str):
                 raise KeyError(f"the bars have no {name}, which a feature reads")
-            found = self._arrays[name] = name(self)
+            found = self.known[name] = name(self)
         return found
 
     def ta(self, function: str, *inputs: Input, output: int = 0, **parameters: float) -> Array:

@@ -29,9 +29,12 @@ RECENT = 3
 """How many of the latest swing highs and of the swing lows can be support or resistance."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scale:
-    """How large swings are (bars on each side) and how long they are remembered (bars since confirmation)."""
+    """How large swings are (bars on each side) and how long they are remembered (bars since confirmation).
+
+    Each is one of a kind, and a key by its identity.
+    """
 
     side: int
     memory: int

@@ -94,24 +94,44 @@ def _require_columns(bars: pd.DataFrame, rules: BarRules) -> None:
 
 def _by_symbol(bars: pd.DataFrame, rules: BarRules, tail: int | None) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
     if "symbol" not in bars.columns:
-        if len(rules.symbols) > 1:
-            raise ModelInputError(
-                f"the model knows {len(rules.symbols)} symbols ({_some(rules.symbols)}): give a column 'symbol'"
-            )
-        yield (rules.symbols[0] if rules.symbols else ""), _last(np.arange(len(bars)), tail)
+        yield known_symbol("", rules, "give a column 'symbol'"), _last(np.arange(len(bars)), tail)
         return
-    groups = bars.groupby("symbol", sort=False, dropna=False).indices
+    alone = _only_symbol(bars["symbol"])
+    groups = {alone: np.arange(len(bars))} if alone else bars.groupby("symbol", sort=False, dropna=False).indices
     unknown = [symbol for symbol in groups if not isinstance(symbol, str)]
     if unknown:
         raise ModelInputError(f"column 'symbol' must hold text, got {_some(unknown)}")
-    never_seen = [symbol for symbol in groups if rules.symbols and symbol not in rules.symbols]
+    never_seen = [str(symbol) for symbol in groups if rules.symbols and symbol not in rules.symbols]
     if never_seen:
-        raise ModelInputError(
-            f"the model was not trained on {_some(never_seen)}; it knows {_some(rules.symbols)} "
-            f"({len(rules.symbols)} symbols)"
-        )
+        raise ModelInputError(_never_seen(never_seen, rules))
     for symbol, rows in groups.items():
         yield str(symbol), _last(np.asarray(rows), tail)
+
+
+def _only_symbol(symbols: pd.Series) -> str:
+    """The symbol, if all rows have the same: grouping takes longer than a prediction. Nothing otherwise."""
+    values = symbols.to_numpy()
+    first = values[0]
+    return first if isinstance(first, str) and values.dtype == object and bool((values == first).all()) else ""
+
+
+def known_symbol(symbol: str, rules: BarRules, cure: str) -> str:
+    """The symbol, or the model's only one where none is named. Raises ModelInputError for one that it does not know."""
+    if symbol and rules.symbols and symbol not in rules.symbols:
+        raise ModelInputError(_never_seen([symbol], rules))
+    if not symbol and len(rules.symbols) > 1:
+        raise ModelInputError(_which(rules, cure))
+    return symbol or (rules.symbols[0] if rules.symbols else "")
+
+
+def _never_seen(symbols: list[str], rules: BarRules) -> str:
+    return (
+        f"the model was not trained on {_some(symbols)}; it knows {_some(rules.symbols)} ({len(rules.symbols)} symbols)"
+    )
+
+
+def _which(rules: BarRules, what: str) -> str:
+    return f"the model knows {len(rules.symbols)} symbols ({_some(rules.symbols)}): {what}"
 
 
 def _last(rows: npt.NDArray[np.intp], tail: int | None) -> npt.NDArray[np.intp]:
@@ -126,6 +146,22 @@ def _read(bars: pd.DataFrame, symbol: str, rows: npt.NDArray[np.intp], rules: Ba
     numbers = np.zeros((len(NUMBERS), len(rows)))
     for i, name in enumerate(names):
         numbers[i] = _numbers(bars[name] if whole else bars[name].iloc[rows], symbol)
+    return checked(symbol, given, time, numbers, naive=naive, rules=rules)
+
+
+def checked(
+    symbol: str,
+    given: Any,
+    time: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.float64],
+    *,
+    naive: bool,
+    rules: BarRules,
+) -> SymbolBars:
+    """One symbol's arrays, once they are what the rules ask for; naive: the times carried no zone.
+
+    given: times to be named in messages, by ``iloc``. Raises ModelInputError as the module says.
+    """
     session = _sessions(time, naive, rules, symbol)
     _check_order(symbol, given, time, session, rules.bar)
     _check_values(symbol, given, numbers, rules)

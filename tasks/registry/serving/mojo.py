@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import IntegrityError
 from .jvm import class_loader
+from .mojo_columns import split_columns
 from .scorers import BaseScorer, Floats
 
 BATCH_ROWS = 32
@@ -29,13 +30,19 @@ class MojoScorer(BaseScorer):
         self._model = _load(folder / files["mojo"], loader)
         self._order = _column_order(self._model, self.columns, folder)
         self._index = _output_index(self._model, self.output, folder)
+        self._used = _used(self._model, loader, tuple(self.columns[place] for place in self._order))
         self._arrays = threading.local()
         self._trees: Any = None
         self._batch_lock = threading.Lock()
         self._batch = _java_loop(self._model, loader, self._new_arrays()[1], self._index)
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns that a tree splits on; of a model without trees those that the MOJO takes."""
+        return self._used
+
     def contributions(self, row: Floats) -> tuple[Floats, float, str] | None:
-        """TreeSHAP of a row (columns,): contributions, base and link. None for a model that is not made of trees."""
+        """TreeSHAP of a row (columns,): contributions, base and link. None where that is no boosted model."""
         from .tree_shap import TreeShap  # noqa: PLC0415 - not needed to predict
 
         if self._trees is None:
@@ -95,6 +102,11 @@ def _column_order(model: Any, columns: tuple[str, ...], folder: Path) -> list[in
     if categorical:
         raise IntegrityError(f"{folder}: the MOJO has categorical features, which bars do not give: {categorical[:5]}")
     return [columns.index(name) for name in names]
+
+
+def _used(model: Any, loader: Any, taken: tuple[str, ...]) -> tuple[str, ...]:
+    split = split_columns(model, loader)
+    return taken if split is None or not split <= set(taken) else tuple(name for name in taken if name in split)
 
 
 def _output_index(model: Any, output: str, folder: Path) -> int:

@@ -2,8 +2,8 @@
 
 1. ``read_manifest`` verifies every file of the bundle; ``load_scorer`` verifies the model folder once more.
 2. ``read_bars`` cuts each symbol to the tail that matters and refuses what cannot be predicted from.
-3. The features that the model uses, and no others, are computed from that tail; a model that compares names within
-   each date takes the whole cross-section, see ``panel``.
+3. The features that the model uses, and no others, are computed from that tail, each from as much of it as it needs
+   (see ``tail``); a model that compares names within each date takes the whole cross-section, see ``panel``.
 4. The scorer predicts; rows inside the lookback are left out, never filled.
 """
 
@@ -17,6 +17,7 @@ import pandas as pd
 
 from ...errors import IntegrityError, ModelInputError
 from ...features.matrix import compute, lookback
+from .arrays import Arrays, read_arrays
 from .bars import SymbolBars, read_bars
 from .bundle import MODEL, read_manifest
 from .intervals import bounded, read_intervals
@@ -25,6 +26,7 @@ from .packages import require_packages
 from .panel import Rows, predict_panel
 from .scorers import Floats, Scorer, load_scorer
 from .statistics import read_statistics
+from .tail import Tail
 
 
 class Predictor:
@@ -43,6 +45,8 @@ class Predictor:
         likeness = likeness_of(self.statistics) if self.statistics else None
         self.rules = dataclasses.replace(self.manifest.rules, likeness=likeness)
         self._lookback = lookback(self._scorer.columns)
+        self._needed = self._lookback + self._scorer.history
+        self._tail = Tail(self._scorer, self.manifest.spec.tick)
         self._compares = self.manifest.spec.cross_section != "none"
         if self._compares and not self.manifest.spec.universe:
             raise IntegrityError(f"{bundle}: the model compares names within a date, but the manifest lists no names")
@@ -50,7 +54,7 @@ class Predictor:
     @property
     def bars_needed(self) -> int:
         """How many bars of a symbol one prediction takes: the features' lookback and the model's own history."""
-        return bars_needed(self._scorer.columns, self._scorer.history)
+        return self._needed
 
     def predict(self, bars: pd.DataFrame, rows: str = "last", interval: float = 0.0) -> pd.DataFrame:
         """Columns ``symbol`` (if given), ``time`` (as given), ``prediction`` (float64, in the target's unit).
@@ -80,6 +84,25 @@ class Predictor:
             columns["lower"], columns["upper"] = bounded(self.intervals, read, parts, self.manifest.spec.tick, interval)
         return pd.DataFrame(columns)
 
+    def predict_last(self, bars: Arrays, symbol: str = "") -> float:
+        """The prediction from the last bar of ONE symbol's arrays: ``predict`` without frames, for services.
+
+        bars: ``time`` (datetime64: closes in UTC, or a daily bar's bare date), ``open``, ``high``, ``low``, ``close``
+        and, where the model has one, ``volume`` (float64), of one length, in time order; at least ``bars_needed``. The
+        same bars are refused as by ``predict``, with ModelInputError; so is a model that compares names within a date.
+        """
+        if self._compares:
+            raise ModelInputError("the model compares names within a date: predict takes the bars of all of them")
+        return float(self._predict_symbol(read_arrays(bars, self.rules, symbol, self._needed), last=True)[0])
+
+    def predict_batch(self, X: Floats) -> Floats:
+        """Feature rows, float64 (n, columns), to predictions (n,): the scorer alone, no bars and no features.
+
+        Columns are those of ``manifest.spec``; a model with a history takes rows of one symbol in time order. Raises
+        ModelInputError as ``Scorer.predict``.
+        """
+        return self._scorer.predict(X)
+
     @property
     def scorer(self) -> Scorer:
         """The loaded model alone: feature rows in, predictions out."""
@@ -107,9 +130,10 @@ class Predictor:
             of = f" of {bars.symbol}" if bars.symbol else ""
             raise ModelInputError(f"the model needs at least {needed} bars{of}, got {given}: give more history")
         spec = self.manifest.spec
-        features = compute(bars.arrays(), spec.columns, spec.tick)[self._lookback - 1 :]
         if last and not self._scorer.history:
-            features = features[-1:]
+            features = self._tail.row(bars.arrays())
+        else:
+            features = compute(bars.arrays(), spec.columns, spec.tick)[self._lookback - 1 :]
         if not np.isfinite(features).all():
             raise ModelInputError(_not_computed(bars, features, spec.columns))
         return self._scorer.predict(features)[self._scorer.history if not last else -1 :]

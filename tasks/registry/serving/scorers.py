@@ -49,6 +49,11 @@ class BaseScorer:
         self.history = int(document["history"])
         self.output: str = document["output"]
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns that predictions depend on; any finite number in the others gives the same, bit for bit."""
+        return self.columns
+
     def predict(self, X: Floats) -> Floats:
         """See ``Scorer.predict``."""
         X = np.ascontiguousarray(X, dtype=np.float64)
@@ -100,6 +105,11 @@ class LinearScorer(BaseScorer):
         self._logistic = document["link"] == "logistic"
         if self._coefficients.shape != (len(self.columns),):
             raise IntegrityError("coefficients must have one number a column")
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns whose coefficient is not zero."""
+        return tuple(name for name, weight in zip(self.columns, self._coefficients, strict=True) if weight)
 
     def terms(self, X: Floats) -> Floats:
         """What each column adds to the intercept, before the link: float64 (n, columns) to the same shape."""
