@@ -40,13 +40,21 @@ def no_outcomes() -> pd.DataFrame:
 
 
 def new_forecasts(
-    rows: pd.DataFrame, champion: FloatArray, challenger: FloatArray, known: pd.DataFrame, *, after: str, share: float
+    rows: pd.DataFrame,
+    champion: FloatArray,
+    challenger: FloatArray,
+    known: pd.DataFrame,
+    *,
+    after: str,
+    learned: str,
+    share: float,
 ) -> pd.DataFrame:
     """What both models say of dates that are later than ``after`` and than every date known, columns ``FORECASTS``.
 
     rows: columns ``symbol, time, session``, a row a bar; champion and challenger (n,), aligned with it, NaN where a
-    model has no forecast. ``after``: a date or time (ISO). A date for which the champion has no forecast at all is left
-    out. Raises DataError if the arrays are not aligned.
+    model has no forecast. ``after``: a date or time (ISO). ``learned``: the close (ISO) of the last bar that a model
+    learned from: a bar that closed earlier is in a sample and left out for both, as is one that the champion has no
+    forecast for. Raises DataError if the arrays are not aligned.
     """
     if not len(rows) == len(champion) == len(challenger):
         raise DataError(
@@ -54,7 +62,8 @@ def new_forecasts(
             "snapshot that the rows belong to"
         )
     first = max([_day(after), *known["session"].to_list()])
-    new = (rows["session"] > first).to_numpy() & np.isfinite(champion)
+    fresh = (rows["session"] > first) & (rows["time"] >= _instant(learned))
+    new = fresh.to_numpy(bool) & np.isfinite(champion)
     found = rows.loc[new, KEYS].assign(champion=champion[new], challenger=challenger[new], share=share)
     return found.sort_values(["session", "time", "symbol"], kind="stable").reset_index(drop=True)
 

@@ -47,7 +47,8 @@ class Plan:
     labels share a bar with a date's. ``bound``: the clip bound, in the loss's unit; ``prior``: the differences of the
     earlier dates that it was fixed from, in time order. ``read`` is the number of the read of the gate whose level this
     is (0 for a shadow), ``read_row`` its row in the ledger, ``approved`` whether the gate itself approved the version.
-    ``recipe`` and ``evidence`` are digests.
+    ``recipe`` (the challenger's), ``champion_recipe`` and ``evidence`` (of what was agreed) are digests. A champion
+    that is refitted meanwhile stays the champion: its recipe is what the challenger is compared with.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Plan:
     read_row: int = 0
     approved: bool = False
     recipe: str = ""
+    champion_recipe: str = ""
     evidence: str = ""
     champion_is: str = ""
     challenger_is: str = ""

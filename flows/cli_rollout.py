@@ -1,0 +1,88 @@
+"""Commands about a model that takes over gradually, or is watched in the shadow."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.options import Json, show
+
+Name = Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")]
+File = Annotated[Path | None, typer.Option(help="A problem file instead of a name.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
+Version = Annotated[str, typer.Option(help="The version to try; else the challenger, or the newest that never led.")]
+Limit = Annotated[int, typer.Option("--limit-dates", help="After so many dates the champion stays.", min=20, max=5040)]
+Score = Annotated[bool, typer.Option("--score", help="Score what is new and decide, as the evening's flow does.")]
+Stop = Annotated[bool, typer.Option("--stop", help="End it: the champion stays.")]
+LIMIT = 504
+
+
+def shadow(
+    name: Name = "",
+    version: Version = "",
+    file: File = None,
+    changes: Changes = None,
+    limit_dates: Limit = LIMIT,
+    score: Score = False,
+    stop: Stop = False,
+    as_json: Json = False,
+) -> None:
+    """Let a version predict beside the champion, seen by nobody; or show how that stands."""
+    _run("shadow", (name, file, changes), version, limit_dates, score=score, stop=stop, as_json=as_json)
+
+
+def rollout(
+    name: Name = "",
+    version: Version = "",
+    file: File = None,
+    changes: Changes = None,
+    limit_dates: Limit = LIMIT,
+    score: Score = False,
+    stop: Stop = False,
+    as_json: Json = False,
+) -> None:
+    """Let a version take over gradually as evidence grows; or show how that stands, and how long it will take."""
+    _run("gradual", (name, file, changes), version, limit_dates, score=score, stop=stop, as_json=as_json)
+
+
+def _run(mode: Any, where: tuple[str, Path | None, list[str] | None], version: str, limit: int, **asked: bool) -> None:
+    from flows import interrupt, progress
+    from flows.cli import _problem
+
+    problem = _problem(where[0], where[1], where[2] or [], "nightly")
+    err = Console(stderr=True)
+    with progress.shown(err), interrupt.ends_at_once(err):
+        show(asked["as_json"], _document(problem, mode, version, limit, **asked), _render)
+
+
+def _document(problem: Any, mode: Any, version: str, limit: int, *, score: bool, stop: bool, **_: bool) -> Any:
+    from tasks.rollout import store
+
+    going = store.current(problem.name)
+    if going is not None and not (score or stop or version):
+        from tasks.rollout.reading import told
+
+        return told(problem.name)
+    from flows import rollout as flow  # imports Prefect
+
+    if stop:
+        return flow.stop(problem.name, "ended by hand")
+    return flow.rollout(problem) if score and going is not None else flow.begin(problem, version, mode, limit)
+
+
+def _render(document: dict[str, Any]) -> None:
+    from tasks.rollout import terminal
+
+    out = Console(highlight=False)
+    if "plan" not in document:
+        out.print(f"{document['name']}: {document['headline']}", markup=False)
+        return
+    for part in terminal.rollout(document):
+        out.print(part, soft_wrap=not isinstance(part, Table))
+    if document.get("page"):
+        sys.stdout.write(f"  {document['page']}\n")

@@ -1,0 +1,233 @@
+"""A new model takes over gradually, or is watched in the shadow: one night of it.
+
+```
+ingest ─ features ─ rows ─ score both models ─ outcomes ─ e-process ─ decide ─┬─ share, alias, or nothing
+                                                                             └─ page
+```
+
+1. Ingest, features, rows: as every night, and found again where the nightly flow has just made them.
+2. Champion and challenger speak about every new date, from a clean process, whatever share of requests sees whom.
+3. Dates whose labels have ended are scored for both and appended; the e-process is computed from all of them.
+4. ``machine.decide``: goes on with a share, promotes, rolls back, or at the time limit keeps the champion.
+5. What was decided moves in the ledger by compare-and-swap, and MLflow shows it.
+
+The same night again changes nothing; a night that was missed is made up for by the next one, but for dates that a
+champion refitted meanwhile has learned from. A run that dies anywhere is finished by the next.
+
+What this flow does not do: touch a frame, a model or MLflow. It passes references between tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+
+from flows import settings
+from tasks.bars.task import ingest
+from tasks.contracts import Rows, Snapshot
+from tasks.errors import ConfigurationError
+from tasks.features.task import build_features
+from tasks.live import Action, Standing
+from tasks.problem import Problem
+from tasks.registry import mlflow_store, promotions, rollouts
+from tasks.registry.ledger import Ledger
+from tasks.rollout import store as stores
+from tasks.rollout import words
+from tasks.rollout.assess import Assessment
+from tasks.rollout.plan import LIMIT_DATES, SHARES, Ending, Mode, Outcome, Plan
+from tasks.rollout.reading import store_of, told, where
+from tasks.rollout.task import assessment, draft, publish, record
+from tasks.splits.task import make_rows
+from tasks.storage import home
+
+ENDINGS: dict[str, Outcome] = {"promotes": "promoted", "rolls back": "rolled back", "keeps": "kept"}
+
+
+@flow(name="rollout", flow_run_name="rollout {problem.name}")
+def rollout(problem: Problem) -> dict[str, Any]:
+    """One night of the rollout that goes on under the problem's name; its document. Without one, nothing is done."""
+    settings.reserve()
+    with stores.lease(problem.name):
+        found = stores.current(problem.name)
+        if found is None:
+            return told(problem.name)
+        plan = found.plan
+        _require_same(plan, problem)
+        now = _standing(plan)
+        if not (_finished(plan, now) or _superseded(plan, now)):
+            snapshot, rows = _rows(problem)
+            _score(plan, now, snapshot, rows)
+            _act(plan, now, assessment(plan, snapshot, str(home() / "live" / problem.name)))
+        stands = assessment(plan)
+        return {**words.document(stands), "page": publish(stands)}
+
+
+@flow(name="begin a rollout", flow_run_name="begin a rollout {problem.name}")
+def begin(problem: Problem, version: str = "", mode: Mode = "gradual", limit: int = LIMIT_DATES) -> dict[str, Any]:
+    """Agree on a rollout or a shadow of a version (the challenger, or the newest that never led), and put it in place.
+
+    Raises ConfigurationError if one is going on, there is no champion, or the two cannot be compared.
+    """
+    settings.reserve()
+    with stores.lease(problem.name):
+        going = stores.current(problem.name)
+        if going is not None:
+            _require_alike(going.plan, version, mode)
+            plan = going.plan
+        else:
+            plan = _agree(problem, version, mode, limit)
+            stores.begin(plan)
+        _standing(plan)
+        stands = assessment(plan)
+        return {**words.document(stands), "page": publish(stands)}
+
+
+def stop(name: str, why: str) -> dict[str, Any]:
+    """End the rollout that goes on: the champion stays, the share falls to nothing. Raises ConfigurationError."""
+    with stores.lease(name):
+        found = stores.current(name)
+        if found is None:
+            raise ConfigurationError(f"{name}: no rollout and no shadow is going on")
+        now = _standing(found.plan)
+        if not _finished(found.plan, now):
+            _end(found.plan, now, "stopped", f"{why} ({promotions.by_hand()})")
+        return told(name)
+
+
+def _rows(problem: Problem) -> tuple[Snapshot, Rows]:
+    snapshot = ingest(problem)
+    return snapshot, make_rows(problem, snapshot, build_features(problem, snapshot))
+
+
+def _agree(problem: Problem, version: str, mode: Mode, limit: int) -> Plan:
+    store = mlflow_store.open_store()
+    snapshot, rows = _rows(problem)
+    with Ledger.open() as ledger:
+        now = promotions.standing(ledger, problem.name)
+        if not now.champion:
+            raise ConfigurationError(f"{problem.name} has no champion yet: nocturne run {problem.name}")
+        challenger = rollouts.rival(store, problem.name, rollouts.chosen(store, problem.name, now, version))
+        champion = rollouts.rival(store, problem.name, now.champion)
+        rollouts.require_comparable(champion, challenger, problem)
+        gated = rollouts.predictions(store, problem.name, (champion.gated_uri, challenger.gated_uri), snapshot)
+        agreed = draft(
+            problem, rows, (gated[0], gated[1]),
+            versions=(champion.version, challenger.version),
+            gated_learned=rollouts.later(champion.gated_training_end, challenger.gated_training_end),
+            mode=mode,
+            limit=limit,
+        )  # fmt: skip
+        plan = replace(
+            agreed,
+            champion_is=champion.candidate,
+            challenger_is=challenger.candidate,
+            recipe=challenger.recipe_sha256,
+            champion_recipe=champion.recipe_sha256,
+        )
+        if mode == "shadow":
+            return plan
+        reading = rollouts.claim(ledger, problem, (snapshot, rows), challenger, plan.evidence)
+        approved = challenger.approved and reading.row == challenger.read_row
+        return replace(plan, read=reading.k, read_row=reading.row, level=reading.level, approved=approved)
+
+
+def _standing(plan: Plan) -> Standing:
+    """Who holds the aliases; those of a rollout that was only agreed on are moved first."""
+    store = mlflow_store.open_store()
+    with Ledger.open() as ledger:
+        now = promotions.standing(ledger, plan.name)
+        if rollouts.has_begun(ledger, plan.name, plan.evidence) or now.champion == plan.challenger:
+            return now
+        share = 0.0 if plan.mode == "shadow" else SHARES[0]
+        wanted = replace(now, challenger=plan.challenger, share=share)
+        why = f"{plan.mode} of version {plan.challenger} ({plan.challenger_is}) begins"
+        return rollouts.move(store, ledger, now, wanted, action="challenged", why=why, evidence=plan.evidence)
+
+
+def _score(plan: Plan, now: Standing, snapshot: Snapshot, rows: Rows) -> None:
+    store = mlflow_store.open_store()
+    rivals = [rollouts.rival(store, plan.name, version) for version in (now.champion, plan.challenger)]
+    said = rollouts.predictions(store, plan.name, [rival.model_uri for rival in rivals], snapshot)
+    learned = rollouts.later(*(rival.learned for rival in rivals))
+    record(plan, rows, (said[0], said[1]), learned=learned, share=now.share)
+
+
+def _act(plan: Plan, now: Standing, found: Assessment) -> None:
+    """Move what the last step says; nothing where it is so already."""
+    step = found.step
+    if step.ends:
+        _end(plan, now, ENDINGS[step.verb], step.why)
+    elif plan.mode == "gradual":
+        _move(plan, now, "rollout", step.why, share=step.share)
+
+
+def _end(plan: Plan, now: Standing, outcome: Outcome, why: str) -> None:
+    """Aliases first, then the ledger's word on it, then the folder's: who dies in between is finished by the next."""
+    if outcome == "promoted":
+        _move(plan, now, "promoted", why, champion=plan.challenger, challenger="", share=0.0)
+    elif now.challenger == plan.challenger:
+        _move(plan, now, "rolled back" if outcome == "rolled back" else "rollout", why, challenger="", share=0.0)
+    _conclude(plan, outcome, why)
+
+
+def _conclude(plan: Plan, outcome: Outcome, why: str) -> None:
+    if plan.read_row:
+        promoted = plan.challenger if outcome == "promoted" else ""
+        with Ledger.open() as ledger:
+            rollouts.conclude(
+                ledger, name=plan.name, recipe=plan.recipe, read_row=plan.read_row, promoted=promoted, why=(why,)
+            )
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    store_of(plan).end(Ending(outcome=outcome, at=at, dates=where(plan).state.dates, why=(why,)))
+
+
+def _move(plan: Plan, now: Standing, action: Action, why: str, **change: Any) -> None:
+    """From the standing that the decision was made on: whoever was faster makes this one fail, and nothing moves."""
+    store = mlflow_store.open_store()
+    with Ledger.open() as ledger:
+        wanted = replace(now, **change)
+        rollouts.move(store, ledger, now, wanted, action=action, why=why, evidence=plan.evidence)
+
+
+def _finished(plan: Plan, now: Standing) -> bool:
+    """End what an earlier run had decided and died over."""
+    step = where(plan).step
+    if now.champion == plan.challenger:
+        _conclude(plan, "promoted", step.why if step.verb == "promotes" else "the challenger is champion")
+        return True
+    if step.verb in ("rolls back", "keeps"):
+        _end(plan, now, ENDINGS[step.verb], step.why)
+        return True
+    return False
+
+
+def _superseded(plan: Plan, now: Standing) -> bool:
+    """End a rollout whose champion or challenger others have replaced. A champion refitted is still the champion."""
+    champion = rollouts.rival(mlflow_store.open_store(), plan.name, now.champion)
+    if now.champion != plan.champion and champion.recipe_sha256 != plan.champion_recipe:
+        why = f"version {now.champion} ({champion.candidate}) is champion now, another recipe than was compared with"
+    elif now.challenger != plan.challenger:
+        why = f"the challenger is {f'version {now.challenger}' if now.challenger else 'none'} now"
+    else:
+        return False
+    _end(plan, now, "superseded", why)
+    return True
+
+
+def _require_same(plan: Plan, problem: Problem) -> None:
+    if plan.predicts != problem.predicts:
+        raise ConfigurationError(
+            f"{plan.name}: its rollout compares forecasts of {plan.predicts}, this problem is {problem.predicts}: "
+            "run it with the problem that it began with, or end it (nocturne rollout NAME --stop)"
+        )
+
+
+def _require_alike(plan: Plan, version: str, mode: Mode) -> None:
+    if (version and version != plan.challenger) or mode != plan.mode:
+        raise ConfigurationError(
+            f"{plan.name}: {plan.mode} of version {plan.challenger} has been going on since {plan.started[:10]}; end "
+            f"it first: nocturne rollout {plan.name} --stop"
+        )

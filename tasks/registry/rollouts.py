@@ -1,0 +1,197 @@
+"""The registry's side of a rollout: who takes part, which read of the gate pays for it, and the moves of aliases.
+
+What a rollout may promote wrongly counts against the same budget as the gate's reads. A version that the gate approved
+has won a read already, and its rollout is held to that read's level: both would have to err. Any other version's
+rollout spends a read of its own: it is the k-th of its term, and promotes at the level alpha / (k (k + 1)). A won read
+pays for one rollout only; the second try of an approved version spends one like any other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.contracts import Ref, Rows, Snapshot
+from tasks.errors import ConfigurationError, RegistryError
+from tasks.live import Action, Standing
+from tasks.problem import Problem
+from tasks.registry import judgement, mlflow_store, promotions
+from tasks.registry.chain_database import Row
+from tasks.registry.gate import read_level
+from tasks.registry.ledger import Asked, Ledger, Reading
+from tasks.registry.mlflow_store import Store
+from tasks.registry.parity import ask
+from tasks.storage import home, read_parquet, sha256_bytes, write_parquet
+
+BEGAN, AUTHOR = "rollout began", "rollout"
+SEEN = ["session", "window"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A registered version as a rollout needs it. ``approved``: the gate decided to promote it, by ``read_row``."""
+
+    version: str
+    candidate: str
+    model_uri: str
+    gated_uri: str
+    training_end: str
+    gated_training_end: str
+    recipe_sha256: str
+    predicts: str
+    read_row: int = 0
+    approved: bool = False
+
+    @property
+    def learned(self) -> str:
+        """Close (ISO UTC) of the last bar that either of its fits learned from."""
+        return later(self.training_end, self.gated_training_end)
+
+
+def rival(store: Store, name: str, version: str) -> Rival:
+    """What a version says of itself. Raises ConfigurationError if there is none, or it says too little to be scored."""
+    tags = mlflow_store.version_tags(store, name, version)
+    if tags is None:
+        raise ConfigurationError(f"{name} has no version {version or '(none)'}: see 'nocturne models {name}'")
+    missing = [tag for tag in ("gated_uri", "training_end", "gated_training_end", "predicts") if not tags.get(tag)]
+    if missing:
+        raise ConfigurationError(f"{name} version {version} does not tell its {', '.join(missing)}: register it anew")
+    return Rival(
+        version=version,
+        candidate=tags.get("candidate", ""),
+        model_uri=f"models:/{name}/{version}",
+        gated_uri=tags["gated_uri"],
+        training_end=tags["training_end"],
+        gated_training_end=tags["gated_training_end"],
+        recipe_sha256=tags.get("recipe_sha256", ""),
+        predicts=tags["predicts"],
+        read_row=int(tags.get("ledger_read", 0)),
+        approved=tags.get("decision") == "promoted",
+    )
+
+
+def later(*instants: str) -> str:
+    """The latest of ISO instants."""
+    return max(instants, key=pd.Timestamp)
+
+
+def require_comparable(champion: Rival, challenger: Rival, problem: Problem) -> None:
+    """Raise ConfigurationError unless both predict what the problem asks for and are not the same recipe."""
+    for rival_ in (champion, challenger):
+        if rival_.predicts != problem.predicts:
+            raise ConfigurationError(
+                f"{problem.name} version {rival_.version} predicts {rival_.predicts}, the problem {problem.predicts}: "
+                "they cannot be compared"
+            )
+    if champion.recipe_sha256 and champion.recipe_sha256 == challenger.recipe_sha256:
+        raise ConfigurationError(
+            f"{problem.name} version {challenger.version} is the champion's own recipe: there is nothing to compare"
+        )
+
+
+def chosen(store: Store, name: str, standing: Standing, version: str = "") -> str:
+    """The version to try: the one asked for, the challenger, or the newest that is neither champion nor fallback.
+
+    Raises ConfigurationError if there is none.
+    """
+    known = [found.version for found in mlflow_store.history(store, name)]
+    taken = (standing.champion, standing.fallback)
+    found = version or standing.challenger or next((each for each in known if each not in taken), "")
+    if not found or found == standing.champion:
+        what = f"version {found} is the champion" if found else "no version but champion and fallback is registered"
+        raise ConfigurationError(f"{name}: {what}; a rollout needs a challenger (--version)")
+    return found
+
+
+def predictions(store: Store, name: str, uris: Sequence[str], snapshot: Snapshot) -> tuple[Ref, ...]:
+    """Each model's predictions for every row of the snapshot, from one clean process: a column ``prediction`` each.
+
+    Raises RegistryError if one of them cannot be loaded or scored: then this night nothing is known of either.
+    """
+    refs = []
+    for said in ask(store.tracking_uri, uris, snapshot):
+        if said.error:
+            raise RegistryError(f"{said.uri}: does not load and predict in a clean process: {said.error}")
+        file = f"said-{sha256_bytes(said.uri.encode())[:16]}-{snapshot.sha256[:16]}.parquet"
+        frame = pd.DataFrame({"prediction": said.predictions})
+        refs.append(write_parquet(home() / "live" / name / "said" / file, frame))
+    return tuple(refs)
+
+
+def claim(ledger: Ledger, problem: Problem, data: tuple[Snapshot, Rows], challenger: Rival, evidence: str) -> Reading:
+    """The read that pays for a rollout: the one that the gate approved the version by, or a new one.
+
+    data: the bars on which it begins, and their rows. evidence: the SHA-256 of what was agreed; asked again with the
+    same one, the same read comes back.
+    """
+    won = _won(ledger, challenger, evidence) if challenger.approved else None
+    if won is not None:
+        reading = Reading(row=won["id"], k=won["k"], level=min(won["level"], read_level(won["k"], problem.alpha)))
+    else:
+        snapshot, rows = data
+        seen = read_parquet(rows.ref, SEEN)
+        asked = Asked(
+            problem=problem.name,
+            family=judgement.family_of(problem, snapshot, seen),
+            recipe=challenger.recipe_sha256,
+            evidence=evidence,
+            dates=[f"{seen['session'].max():%Y-%m-%d}"],
+            alpha=problem.alpha,
+        )
+        reading = ledger.spend(asked, to_come=True)
+    _note_beginning(ledger, problem.name, challenger.recipe_sha256, reading.row, evidence)
+    return reading
+
+
+def conclude(ledger: Ledger, *, name: str, recipe: str, read_row: int, promoted: str, why: Iterable[str]) -> None:
+    """Note once how a rollout ended: ``promoted`` is the version that took over, empty if the champion stayed."""
+    outcome = "promoted" if promoted else "kept"
+    reasons = json.dumps(list(why))
+    if ledger.chain.rows("outcomes", "read = ? AND outcome = ? AND reasons = ?", (read_row, outcome, reasons)):
+        return
+    _note(ledger, {"read": read_row, "problem": name, "recipe": recipe, "outcome": outcome, "reasons": reasons})
+    if promoted:
+        ledger.record_alias(name, recipe, promoted)
+
+
+def move(
+    store: Store, ledger: Ledger, expected: Standing, change: Standing, *, action: Action, why: str, evidence: str
+) -> Standing:
+    """Move aliases and share, unless they are so already; a beginning is noted in any case.
+
+    Raises StaleEpochError if somebody was faster.
+    """
+    if _held(expected) == _held(change) and action != "challenged":
+        return expected
+    return promotions.move(ledger, store, expected, change, action, (why,), evidence, AUTHOR)
+
+
+def has_begun(ledger: Ledger, name: str, evidence: str) -> bool:
+    """Whether the aliases were ever moved for what was agreed."""
+    return any(step.evidence == evidence for step in promotions.history(ledger, name))
+
+
+def _held(standing: Standing) -> tuple[str, str, str, float]:
+    return standing.champion, standing.challenger, standing.fallback, standing.share
+
+
+def _won(ledger: Ledger, challenger: Rival, evidence: str) -> Row | None:
+    """The ledger's row of the read that approved the version, unless another rollout was paid by it."""
+    rows = ledger.chain.rows("reads", "id = ?", (challenger.read_row,))
+    began = ledger.chain.rows("outcomes", "read = ? AND outcome = ?", (challenger.read_row, BEGAN))
+    others = [row for row in began if json.loads(row["reasons"]) != [evidence]]
+    return rows[0] if rows and rows[0]["recipe"] == challenger.recipe_sha256 and not others else None
+
+
+def _note_beginning(ledger: Ledger, name: str, recipe: str, row: int, evidence: str) -> None:
+    reasons = json.dumps([evidence])
+    if not ledger.chain.rows("outcomes", "read = ? AND outcome = ? AND reasons = ?", (row, BEGAN, reasons)):
+        _note(ledger, {"read": row, "problem": name, "recipe": recipe, "outcome": BEGAN, "reasons": reasons})
+
+
+def _note(ledger: Ledger, values: Row) -> None:
+    with ledger.chain.transaction():
+        ledger.chain.append("outcomes", {"promote": "", "version": ""} | values)
