@@ -31,6 +31,7 @@ TIMEOUT_SECONDS = 600
 TOLERANCE = {"baseline": 1e-12, "linear": 1e-12, "h2o": 1e-12, "autokeras": 1e-6}
 """Relative, by engine: native models and MOJOs repeat themselves, ONNX computes in float32."""
 
+FEATURES, TAILS = ".features.npy", ".tails.parquet"
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "SYSTEMROOT", "NOCTURNE_JVM_MB")
 _KEPT_PREFIXES = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "SSL_", "REQUESTS_")
 
@@ -84,7 +85,7 @@ def ask(tracking_uri: str, uris: Sequence[str], snapshot: Snapshot, closer: Clos
             {"uri": uri, "out": str(out), **bars} for uri, out in zip(uris, outs, strict=True)
         ]
         if closer is not None:
-            files = {name: str(outs[0].with_suffix(f".{name}")) for name in ("features", "tails")}
+            files = {"features": str(outs[0].with_suffix(FEATURES)), "tails": str(outs[0].with_suffix(TAILS))}
             models[0]["closer"] = {**dataclasses.asdict(closer), **files}
         answers = _run(Path(scratch), {"tracking_uri": tracking_uri, "models": models})
         rows = read_parquet(snapshot.bars, columns=["symbol", "time"])
@@ -149,7 +150,7 @@ def _said(answer: dict[str, Any], out: Path, rows: pd.DataFrame) -> Said:
     if answer["error"]:
         nothing = np.full(len(rows), np.nan)
         return Said(uri=answer["uri"], predictions=nothing, error=answer["error"], seconds=answer["seconds"])
-    features, tails = out.with_suffix(".features"), out.with_suffix(".tails")
+    features, tails = out.with_suffix(FEATURES), out.with_suffix(TAILS)
     return Said(
         uri=answer["uri"],
         predictions=_aligned(out, rows),
