@@ -23,8 +23,8 @@ def register(store: mlflow_store.Store, night: Night, entry: Entry) -> tuple[Reg
     """Both fits logged, the shipped one registered."""
     run = mlflow_store.new_run(store, mlflow_store.experiment(store, night.problem.name), "run", {})
     uris = [
-        model_log.log_model(run, role, night, candidate, entry_facts(entry, role))
-        for role, candidate in (("shipped", entry.shipped), ("gated", entry.gated))
+        model_log.log_model(run, "shipped", night, entry.shipped, entry_facts(entry, "shipped")),
+        model_log.log_model(run, "gated", night, entry.gated, entry_facts(entry, "gated")),
     ]
     version = mlflow_store.create_version(
         store, night.problem.name, source=uris[0], run_id=run, tags={}, description=""
