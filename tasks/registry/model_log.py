@@ -33,7 +33,7 @@ def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts:
     with tempfile.TemporaryDirectory(prefix="nocturne-model-") as scratch:
         folder = Path(scratch)
         bundle = folder / "bundle"
-        write_bundle(bundle, night, candidate, facts)
+        manifest = write_bundle(bundle, night, candidate, facts)
         package = write_package(folder / "code")
         with _importable(package):
             return mlflow_store.log_pyfunc(
@@ -42,16 +42,25 @@ def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts:
                 python_model=str(write_script(folder, package.name)),
                 code_paths=[str(package)],
                 artifacts={"bundle": str(bundle)},
-                signature=_signature(night.snapshot),
+                signature=_face().signature(
+                    has_volume=night.snapshot.has_volume,
+                    many_symbols=len(night.snapshot.symbols) > 1,
+                    compares=manifest.spec.cross_section != "none",
+                ),
                 input_example=example_bars(night.snapshot, document),
                 pip_requirements=installed_for(document["kind"]),
-                metadata={"candidate": candidate.name, "engine": candidate.engine, "package": package.name},
+                metadata={
+                    "candidate": candidate.name,
+                    "engine": candidate.engine,
+                    "package": package.name,
+                    "takes": _face().takes(manifest.spec, len(manifest.symbols), _needed(document)),
+                },
             )
 
 
 def example_bars(snapshot: Snapshot, document: dict[str, Any]) -> pd.DataFrame:
     """Raw bars of the symbol with the longest history, as many as one prediction takes, as a consumer gives them."""
-    needed = bars_needed(tuple(document["columns"]), int(document["history"]))
+    needed = _needed(document)
     bars = read_parquet(snapshot.bars)
     longest = bars.groupby("symbol", sort=False).size().idxmax()
     tail = bars[bars["symbol"] == longest].iloc[-needed:].reset_index(drop=True)
@@ -60,12 +69,17 @@ def example_bars(snapshot: Snapshot, document: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(columns | {"time": when} | {number: tail[number] for number in NUMBERS})
 
 
-def _signature(snapshot: Snapshot) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow warns of its own type hints when its model module is imported
-        from tasks.registry.serving.pyfunc import signature  # noqa: PLC0415
+def _needed(document: dict[str, Any]) -> int:
+    return bars_needed(tuple(document["columns"]), int(document["history"]))
 
-    return signature(has_volume=snapshot.has_volume, many_symbols=len(snapshot.symbols) > 1)
+
+def _face() -> Any:
+    """The module that MLflow calls: imported only where a model is logged, and without what MLflow warns of then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow's own type hints
+        from tasks.registry.serving import pyfunc  # noqa: PLC0415
+
+    return pyfunc
 
 
 @contextlib.contextmanager

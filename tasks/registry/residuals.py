@@ -15,8 +15,8 @@ import pandas as pd
 
 from tasks.contracts import Candidate
 from tasks.registry.records import Night
-from tasks.registry.serving.intervals import KEPT, Intervals, scaling_for
-from tasks.statistics.conformal import GAMMA, Coverage, adapt, covered, radius
+from tasks.registry.serving.intervals import GAMMA, KEPT, Intervals, scaling_for
+from tasks.statistics.conformal import Coverage, adapt, covered, radius
 from tasks.storage import read_parquet, read_predictions
 
 COVERAGE = 0.9
@@ -74,7 +74,7 @@ def gate_coverage(night: Night, gated: Candidate) -> GateCoverage | None:
     number, times = pd.factorize(gate["time"], sort=True)
     date, overlap = number.astype(np.int64), night.rows.target.horizon - 1
     fixed = radius(calibration, COVERAGE)
-    moved = adapt(calibration, scores, date, _known(gate, times), coverage=COVERAGE)
+    moved = adapt(calibration, scores, date, _known(gate, times), coverage=COVERAGE, gamma=GAMMA)
     reach = moved.radius[date]
     finite = np.isfinite(reach)
     return GateCoverage(

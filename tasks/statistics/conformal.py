@@ -26,9 +26,6 @@ from tasks.statistics import bootstrap
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-GAMMA = 0.005
-"""The step of Gibbs and Candès' own experiments: at 0.1 asked, 500 dates without a miss take alpha to 0.35."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapted:
@@ -73,14 +70,12 @@ def adapt(
     known: IntArray,
     *,
     coverage: float,
-    gamma: float = GAMMA,
-    memory: int = 0,
+    gamma: float,
 ) -> Adapted:
-    """ACI along T dates: each date's interval is set by what was known then.
+    """ACI along T dates: each date's level is set by what was known then; the calibration scores stay as they are.
 
     calibration: scores (n,) from before. scores: (m,) of the dates' rows, with ``date`` (m,) in 0…T-1, ascending, each
     date at least once. known: (T,), how many leading dates' outcomes are known when date t is predicted (at most t).
-    Known scores join the calibration ones; only the latest ``memory`` are kept (0: as many as ``calibration`` has).
     Raises ValueError for dates that are not 0…T-1 in order, or outcomes known before they happened.
     """
     dates = len(known)
@@ -88,17 +83,14 @@ def adapt(
         raise ValueError(f"date must hold 0 to {dates - 1} in ascending order")
     if (known > np.arange(dates)).any() or (np.diff(known) < 0).any():
         raise ValueError("known must not decrease, nor count a date's own outcome or a later one")
-    edges = np.searchsorted(date, np.arange(dates + 1))
-    past = np.concatenate([calibration, scores])
-    keep = memory or len(calibration)
+    ascending, edges = np.sort(calibration), np.searchsorted(date, np.arange(dates + 1))
     alphas, radii, missed = np.empty(dates), np.empty(dates), np.empty(dates)
     alpha, told = 1.0 - coverage, 0
     for t in range(dates):
         for late in range(told, int(known[t])):
             alpha += gamma * (1.0 - coverage - missed[late])
         told = int(known[t])
-        end = len(calibration) + int(edges[told])
-        alphas[t], radii[t] = alpha, _kth(np.sort(past[max(end - keep, 0) : end]), 1.0 - alpha)
+        alphas[t], radii[t] = alpha, _kth(ascending, 1.0 - alpha)
         missed[t] = float(np.mean(scores[edges[t] : edges[t + 1]] > radii[t]))
     return Adapted(alpha=alphas, radius=radii, missed=missed)
 

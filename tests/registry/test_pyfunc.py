@@ -6,6 +6,7 @@ import json
 import pickletools
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,39 @@ def test_the_signature_names_columns_and_the_parameter(logged: Path) -> None:
     signature = load(logged).metadata.signature
     assert signature.inputs.required_input_names() == ["time", "open", "high", "low", "close", "volume"]
     assert signature.inputs.optional_input_names() == ["symbol"]
-    assert signature.outputs.input_names() == ["symbol", "time", "prediction"]
-    assert [(item.name, item.default) for item in signature.params.params] == [("rows", "last")]
+    assert signature.outputs.required_input_names() == ["time", "prediction"]
+    assert signature.outputs.optional_input_names() == ["symbol", "lower", "upper"]
+    assert [(item.name, item.default) for item in signature.params.params] == [("rows", "last"), ("interval", 0.0)]
+    assert load(logged).metadata.metadata["takes"] == "raw 1d bars in time order, at least 22 of each symbol"
+
+
+def test_an_interval_that_the_model_does_not_have_is_refused_and_not_left_out(logged: Path) -> None:
+    with pytest.raises(Exception, match="the model has no intervals"):
+        load(logged).predict(raw(make_bars()), params={"interval": 0.9})
+
+
+def test_a_panel_model_says_that_it_takes_the_whole_cross_section(tmp_path: Path, store: mlflow_store.Store) -> None:
+    bars = make_bars(tuple(f"S{i:02d}" for i in range(25)), sessions=60)
+    night = make_night(tmp_path, bars)
+    spec = replace(night.features.spec, cross_section="rank", universe=tuple(bars["symbol"].unique()))
+    night = replace(night, features=replace(night.features, spec=spec))
+    run = mlflow_store.new_run(store, mlflow_store.experiment(store, "x"), "run", {})
+    entry = make_entry(night)
+    uri = model_log.log_model(run, "panel", night, entry.shipped, entry_facts(entry, "shipped"))
+    model = load(Path(download(uri)))
+    assert "symbol" in model.metadata.signature.inputs.required_input_names()
+    params = {item.name: item.default for item in model.metadata.signature.params.params}
+    assert params == {"rows": "last", "interval": 0.0, "cross_section": "whole"}
+    assert model.metadata.metadata["takes"].endswith(
+        "the whole cross-section of a date at once, at least 90% of the 25 symbols of its universe: the model compares "
+        "names within a date"
+    )
+    given = bars.drop(columns="session")
+    assert len(model.predict(given)) == len(model.predict(given, params={"cross_section": "whole"})) == 25
+    with pytest.raises(Exception, match="cross_section must be 'whole', got 'S01'"):
+        model.predict(given, params={"cross_section": "S01"})
+    with pytest.raises(Exception, match=r"24 of the model's 25 symbols are missing on 2015-03-26"):
+        model.predict(given[given["symbol"] == "S01"])
 
 
 def test_every_bar_is_predicted_on_request(logged: Path) -> None:

@@ -8,7 +8,7 @@ The scale s: 1 for log volatility, whose errors are nearly as large in calm as i
 the last 22 bars over the horizon, s = sqrt(h) · exp(har_22) (Parkinson's estimate; see the feature's entry).
 
 Bars are not exchangeable, so the stated coverage is approximate: a model does not adapt by itself. A service that
-tells what became of its predictions does, see ``AdaptiveIntervals`` (Gibbs and Candès 2021).
+tells what became of its predictions does, see ``AdaptiveIntervals`` (Gibbs and Candès 2021, NeurIPS).
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ INTERVALS = "intervals.json"
 FORMAT = 1
 KEPT = 2000
 """At most so many scores are kept; of more, every so-manieth in order, and a radius is the next one above."""
+GAMMA = 0.005
+"""ACI's step: that of Gibbs and Candès' own experiments."""
 VOLATILITY = "har_22"
 CLAIM = (
     "Approximate coverage: conformal scores of the walk-forward folds, fixed when the model was made. Markets change, "
@@ -96,11 +98,23 @@ class Intervals:
         """
         if not 0.0 < coverage < 1.0:
             raise ModelInputError(f"interval must be a coverage between 0 and 1, such as 0.9; got {coverage!r}")
-        rank = math.ceil(round((self.residuals + 1) * coverage, 9))
-        if rank > self.residuals:
+        found = self.at_level(1.0 - coverage)
+        if math.isinf(found):
             most = self.residuals / (self.residuals + 1)
-            raise ModelInputError(f"an interval of {coverage:g} needs more residuals than the {self.residuals} that "
-                                  f"the model has: ask for at most {math.floor(most * 1e4) / 1e4:g}")  # fmt: skip
+            raise ModelInputError(
+                f"an interval of {coverage:g} needs more residuals than the {self.residuals} that the model has: ask "
+                f"for at most {math.floor(most * 1e4) / 1e4:g}"
+            )
+        return found
+
+    def at_level(self, alpha: float) -> float:
+        """The radius at any level of misses: inf where it is too small for the residuals, -inf from 1 on."""
+        if alpha >= 1.0:
+            return -math.inf
+        # (n + 1)·0.9 may come out a rounding above a whole number.
+        rank = max(math.ceil(round((self.residuals + 1) * (1.0 - alpha), 9)), 1)
+        if rank > self.residuals:
+            return math.inf
         return self.scores[math.ceil(rank * len(self.scores) / self.residuals) - 1]
 
     def bounds(self, prediction: Floats, coverage: float = 0.9, scale: Floats | float = 1.0) -> tuple[Floats, Floats]:
@@ -110,6 +124,44 @@ class Intervals:
         """
         reach = self.radius(coverage) * np.asarray(scale, dtype=np.float64)
         return prediction - reach, prediction + reach
+
+
+class AdaptiveIntervals:
+    """Intervals that learn from outcomes: ACI, alpha += gamma · (asked - missed), for a service that hears of them.
+
+    Tell every date once, when its outcome is known, in order; what came of it may be told late. Over T dates told, with
+    at most d more pending at any time, the share missed differs from what was asked by no more than
+    (max(a, 1 - a) + gamma·(d + 1)) / (gamma·T), a = 1 - coverage, whatever the market does. ``alpha`` is the whole
+    state: keep it, and give it back to go on. Not for several threads at once.
+    """
+
+    def __init__(
+        self, intervals: Intervals, coverage: float = 0.9, gamma: float = GAMMA, alpha: float | None = None
+    ) -> None:
+        """Raises ModelInputError for a coverage outside (0, 1), ValueError for a gamma outside (0, 1)."""
+        if not 0.0 < gamma < 1.0:
+            raise ValueError(f"gamma must lie between 0 and 1, got {gamma}")
+        intervals.radius(coverage)
+        self.intervals, self.coverage, self.gamma = intervals, coverage, gamma
+        self.alpha = 1.0 - coverage if alpha is None else alpha
+
+    def bounds(self, prediction: Floats, scale: Floats | float = 1.0) -> tuple[Floats, Floats]:
+        """Lower and upper ends (n,), as of now. The whole line (-inf, inf) where so many fell out that no past error
+        is large enough, and an empty interval (inf, -inf) where none has fallen out for that long."""
+        reach = self.intervals.at_level(self.alpha) * np.asarray(scale, dtype=np.float64)
+        return prediction - reach, prediction + reach
+
+    def update(self, lower: Floats, upper: Floats, outcome: Floats) -> float:
+        """What became of one date: the ends that were given then, and the outcomes, (n,) each; the new alpha.
+
+        Raises ValueError for no rows, or an outcome that is not finite.
+        """
+        found = np.asarray(outcome, dtype=np.float64)
+        if not found.size or not np.isfinite(found).all():
+            raise ValueError("outcomes must be finite, at least one a date")
+        missed = float(np.mean((found < lower) | (found > upper)))
+        self.alpha += self.gamma * (1.0 - self.coverage - missed)
+        return self.alpha
 
 
 def bounded(

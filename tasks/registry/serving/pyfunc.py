@@ -3,6 +3,10 @@
 The input columns are declared with MLflow's ``any`` type on purpose. A ``double`` column would refuse integer prices
 and 64-bit volumes, a ``datetime`` column zoned stamps and date strings, before this model could look at them; what
 really cannot be predicted from is refused by ``bars`` in words.
+
+MLflow's signatures hold names and types but no words. That a model takes the whole cross-section of a date stands in
+three places: ``symbol`` is required, the parameter ``cross_section`` has ``whole`` as its only value, and the model's
+metadata say under ``takes`` what is meant. The errors say which names are missing.
 """
 
 from __future__ import annotations
@@ -16,14 +20,19 @@ from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import AnyType
 
+from ...contracts import FeatureSpec
+from ...errors import ModelInputError
 from .bars import NUMBERS
+from .panel import PRESENT
 from .predictor import Predictor
 
 ARTIFACT = "bundle"
+WHOLE = "whole"
+"""The only cross-section of a date that a model which compares names can be asked for."""
 
 
 class BarsModel(PythonModel):
-    """``predict(bars, params={"rows": "last" or "all"})``; see ``Predictor.predict``."""
+    """``predict(bars, params={"rows": "last" or "all", "interval": 0.9})``; see ``Predictor.predict``."""
 
     def load_context(self, context: Any) -> None:
         """Verify and load the bundle that was logged with this model."""
@@ -35,8 +44,14 @@ class BarsModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Raw OHLCV bars to ``[symbol], time, prediction``. Raises ModelInputError, never returns NaN."""
-        return self._predictor.predict(model_input, **(params or {}))
+        """Raw OHLCV bars to ``[symbol], time, prediction, [lower, upper]``. Raises ModelInputError, never gives NaN."""
+        asked = dict(params or {})
+        part = asked.pop("cross_section", WHOLE)
+        if part != WHOLE:
+            raise ModelInputError(
+                f"cross_section must be '{WHOLE}', got {part!r}: the model compares the names of a date with each other"
+            )
+        return self._predictor.predict(model_input, **asked)
 
     @property
     def predictor(self) -> Predictor:
@@ -44,8 +59,11 @@ class BarsModel(PythonModel):
         return self._predictor
 
 
-def signature(*, has_volume: bool, many_symbols: bool) -> ModelSignature:
-    """The explicit signature: ``symbol`` is optional for a model of one symbol, ``volume`` where it was not used."""
+def signature(*, has_volume: bool, many_symbols: bool, compares: bool = False) -> ModelSignature:
+    """The explicit signature: ``symbol`` is optional for a model of one symbol, ``volume`` where it was not used.
+
+    compares: whether the model takes the whole cross-section of a date. ``lower`` and ``upper`` come if asked for.
+    """
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs: list[ColSpec | TensorSpec] = [ColSpec(anything, "symbol", required=many_symbols), ColSpec(anything, "time")]
     inputs += [ColSpec(anything, name, required=has_volume or name != "volume") for name in NUMBERS]
@@ -53,6 +71,21 @@ def signature(*, has_volume: bool, many_symbols: bool) -> ModelSignature:
         ColSpec(DataType.string, "symbol", required=many_symbols),
         ColSpec(anything, "time"),
         ColSpec(DataType.double, "prediction"),
+        ColSpec(DataType.double, "lower", required=False),
+        ColSpec(DataType.double, "upper", required=False),
     ]
-    rows = ParamSpec("rows", DataType.string, "last")
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema([rows]))
+    params = [ParamSpec("rows", DataType.string, "last"), ParamSpec("interval", DataType.double, 0.0)]
+    if compares:
+        params.append(ParamSpec("cross_section", DataType.string, WHOLE))
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema(params))
+
+
+def takes(spec: FeatureSpec, symbols: int, needed: int) -> str:
+    """What a model must be given, in a sentence, for its metadata. needed: bars of a symbol for one prediction."""
+    bars = f"raw {spec.bar} bars in time order, at least {needed} of each symbol"
+    if spec.cross_section == "none":
+        return f"{bars}, of any of the {symbols} symbols trained on" if symbols > 1 else bars
+    return (
+        f"{bars}; the whole cross-section of a date at once, at least {PRESENT:.0%} of the "
+        f"{len(spec.universe)} symbols of its universe: the model compares names within a date"
+    )
