@@ -87,6 +87,8 @@ def entry_evidence(entry: Entry) -> dict[str, Any]:
         evidence["backtests"] = [to_json(dataclasses.replace(found, equity=None)) for found in entry.backtests]
     if math.isfinite(entry.distance):
         evidence["distance_from_gated_fit"] = entry.distance
+    if entry.coverage:
+        evidence["intervals"] = entry.coverage
     finite: dict[str, Any] = without_nan(evidence)
     return finite
 
@@ -144,12 +146,13 @@ def _manifest(night: Night, candidate: Candidate, columns: tuple[str, ...], fact
         code_version=night.code_version,
         code_sha256=travel_digest(),
         seed=problem.seed,
-        versions=_versions(),
+        versions=versions(),
         **facts,
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The installed versions of the packages that shape a model."""
     found = {}
     for name in VERSIONED:
         try:

@@ -33,6 +33,7 @@ from tasks.registry.mlflow_store import (
 )
 from tasks.registry.model_log import log_model
 from tasks.registry.records import Entry, LoggedNight, Night, Registered
+from tasks.registry.residuals import coverage_tags, with_coverage
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.serving.predictor import bars_needed
 from tasks.registry.signatures import record_signature
@@ -80,6 +81,7 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
     IntegrityError if a model folder is damaged, ConfigurationError for a signing key that cannot be used.
     """
     name = night.problem.name
+    entry = with_coverage(entry, night)
     gated_uri = _log_fit(logged, night, entry, "gated")
     source = gated_uri if entry.one_fit else _log_fit(logged, night, entry, "shipped")
     model = read_document(Path(entry.shipped.model))
@@ -94,6 +96,7 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
             **version_tags(night, entry, gated_uri),
             "bars_needed": str(needed),
             **_seal_tags(sealed),
+            **coverage_tags(entry),
             **_recipe_kept(store, logged, entry),
         },
         description=description(night, entry),

@@ -6,6 +6,7 @@ window is looked at once the gate has decided, with the gated fit, and decides n
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.contracts import Candidate
-from tasks.registry.records import Night
+from tasks.documents import to_json
+from tasks.registry.records import Entry, Night
 from tasks.registry.serving.intervals import GAMMA, KEPT, Intervals, scaling_for
 from tasks.statistics.conformal import Coverage, adapt, covered, radius
 from tasks.storage import read_parquet, read_predictions
@@ -86,6 +88,24 @@ def gate_coverage(night: Night, gated: Candidate) -> GateCoverage | None:
         unbounded=float(np.mean(~np.isfinite(moved.radius))),
         gamma=GAMMA,
     )
+
+
+def with_coverage(entry: Entry, night: Night) -> Entry:
+    """The entry with how its intervals held on the gate window, if the gate has measured it at all."""
+    found = gate_coverage(night, entry.gated) if entry.gate_metrics else None
+    return entry if found is None else dataclasses.replace(entry, coverage=to_json(found))
+
+
+def coverage_tags(entry: Entry) -> dict[str, str]:
+    """The version's tag ``coverage``: in words, what the intervals promised and what they held."""
+    if not entry.coverage:
+        return {}
+    asked, fixed, adapted = (entry.coverage[name] for name in ("coverage", "fixed", "adapted"))
+    between = "" if fixed["low"] is None else f", 95 % interval {fixed['low']:.3f} to {fixed['high']:.3f}"
+    return {
+        "coverage": f"asked {asked:.3f}; on {fixed['dates']} gate dates held {fixed['share']:.3f} as it ships{between}; "
+        f"{adapted['share']:.3f} if told each outcome"
+    }
 
 
 def has_errors(night: Night, name: str) -> bool:
