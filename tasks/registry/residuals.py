@@ -103,7 +103,7 @@ def coverage_tags(entry: Entry) -> dict[str, str]:
     asked, fixed, adapted = (entry.coverage[name] for name in ("coverage", "fixed", "adapted"))
     between = "" if fixed["low"] is None else f", 95 % interval {fixed['low']:.3f} to {fixed['high']:.3f}"
     return {
-        "coverage": f"asked {asked:.3f}; on {fixed['dates']} gate dates held {fixed['share']:.3f} as it ships{between}; "
+        "coverage": f"asked {asked:.3f}; held {fixed['share']:.3f} on {fixed['dates']} gate dates as it ships{between}; "
         f"{adapted['share']:.3f} if told each outcome"
     }
 
