@@ -123,7 +123,7 @@ class PredictionLog:
         path = self.folder / f"part-{stamp}-{os.getpid()}-{next(self._numbers)}.parquet"
         temporary = path.with_name(f".{path.name}")
         try:
-            frame.to_parquet(temporary, index=False)
+            _store(frame, temporary)
             os.replace(temporary, path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -191,8 +191,16 @@ def _empty() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=_TYPES.get(name, object)) for name in LOGGED})
 
 
+def _store(frame: pd.DataFrame, path: Path) -> None:
+    from pyarrow import Table, parquet  # noqa: PLC0415 - an extra
+
+    parquet.write_table(Table.from_pandas(frame, preserve_index=False, nthreads=1), path)
+
+
 def _require_pyarrow() -> None:
+    """Import it whole, now: at the end of a process, when the last part is written, no thread pool can be made."""
     try:
-        import pyarrow  # noqa: F401, PLC0415 - an extra
+        from pyarrow import Table, parquet  # noqa: F401, PLC0415 - an extra
     except ImportError as error:
         raise ConfigurationError(f"logged predictions need pyarrow (the extra 'log'): {error}") from error
+    Table.from_pandas(_empty(), preserve_index=False, nthreads=1)
