@@ -2,7 +2,7 @@
 
 1. For every column PSI and KS of each window of sessions, inside training against the rest of training, later against
    all of it (``statistics.drift``).
-2. Each in units of the column's own usual distance, the 0.9 quantile over its training windows.
+2. Each in units of what is rare for the column, the 0.99 quantile over its training windows.
 3. The maximum over columns and both measures: one number a session.
 4. Its limit: the value that the training windows' own maximum passes only once in so many sessions.
 
@@ -26,6 +26,9 @@ from tasks.statistics.drift_limits import limit_for, run_length
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+LEAST_LIMIT = 1.0
+"""In a column's own units: what is rare for each of them is not yet too much."""
 
 BLOCKS = 4
 """Blocks of the bootstrap are so many windows long on average: a window lies mostly within one."""
@@ -62,9 +65,9 @@ def distribution(
     for name, values in columns:
         past, later = distances(values, session, training, window)
         scale, before, live = scaled(past, later)
-        highest = np.nanmax(before, axis=1)
+        highest = np.fmax.reduce(before, axis=1)
         inside = highest if inside is None else np.fmax(inside, highest)
-        after.append(np.nanmax(live, axis=1, initial=-math.inf))
+        after.append(np.fmax.reduce(live, axis=1))
         now.append((later.psi[-1], later.ks[-1]) if len(later.psi) else (math.nan, math.nan))
         names.append(name)
         scales.append(scale)
@@ -72,7 +75,7 @@ def distribution(
         raise ValueError("no column to watch")
     inside = inside[np.isfinite(inside)]
     block = float(BLOCKS * window)
-    limit = limit_for(inside, length, block)
+    limit = max(limit_for(inside, length, block), LEAST_LIMIT)
     live_columns = np.stack(after, axis=1)
     return Distribution(
         columns=tuple(names),

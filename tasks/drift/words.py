@@ -88,3 +88,8 @@ def _comparison(report: DriftReport) -> list[str]:
     if report.state == "exceeded":
         return [f"The fallback does significantly better ({figures})."]
     return [f"The fallback does not do significantly better, so the champion stays in service ({figures})."]
+
+
+def share(ratio: float) -> str:
+    """A distance as a share of its limit."""
+    return f"{100 * ratio:.0f} %" if math.isfinite(ratio) else "–"

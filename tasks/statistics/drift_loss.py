@@ -36,7 +36,9 @@ CONFIDENCES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 1e-3, 3e-4, 1e-4, 
 
 LEAST_REFERENCE = 126
 LEAST_BLOCK = 10.0
-RUNS, ADWIN_RUNS = 400, 120
+RUNS, ADWIN_RUNS = 240, 100
+LONGEST = 4536
+"""Sessions that a run is simulated for at most; rarer alarms are counted over all runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def loss_limits(
     if len(loss) < LEAST_REFERENCE:
         raise ValueError(f"{len(loss)} losses are too few to say what is usual; at least {LEAST_REFERENCE}")
     block = max(block_length(loss, overlap), LEAST_BLOCK)
-    sessions = int(1.5 * max(length_cusum, length_adwin))
+    sessions = min(int(1.5 * max(length_cusum, length_adwin)), LONGEST)
     before, after = simulated(loss, block, RUNS, sessions, seed)
     return LossLimits(
         mean=float(loss.mean()),
