@@ -13,6 +13,7 @@ from tasks.rollout.words import ticks
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 1100, 62, 16, 12, 26
 LEAST_DATES = 20
+HALF = 36
 Point = tuple[float, float]
 
 
@@ -42,9 +43,9 @@ class Axes:
         return f'<line class="{css}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{pixel:.1f}" y2="{pixel:.1f}"/>{label}'
 
     def note(self, y: float, text: str, css: str = "") -> str:
-        """Words just above a horizontal line, at its right end."""
+        """Words at a horizontal line's right end: just above it with a style of their own, else just below."""
         x, pixel = self.at(self.x[1], y)
-        return f'<text x="{x:.1f}" y="{pixel - 4:.1f}" class="end {css}">{text}</text>'
+        return f'<text x="{x:.1f}" y="{pixel + (-5 if css else 14):.1f}" class="end {css}">{text}</text>'
 
 
 def e_values(found: Assessment) -> str:
@@ -119,9 +120,11 @@ def _power(log: float) -> str:
 def _svg(found: Assessment, axes: Axes, parts: Sequence[str]) -> str:
     n = len(found.states)
     places = sorted({round(i * (n - 1) / 5) for i in range(6)}) if n else []
-    dates = [
-        f'<text x="{axes.at(place + 1, 0)[0]:.1f}" y="{axes.height - 6}" class="mid">{found.sessions[place]}</text>'
-        for place in places
-        if 0.03 < axes.at(place + 1, 0)[0] / WIDTH < 0.97
-    ]
+    dates = [_date(axes, place, found.sessions[place]) for place in places]
     return f'<svg viewBox="0 0 {WIDTH} {axes.height}" aria-hidden="true">{"".join([*parts, *dates])}</svg>'
+
+
+def _date(axes: Axes, place: int, session: str) -> str:
+    """A date below its place; at the ends it is moved inwards."""
+    x = min(max(axes.at(place + 1, 0)[0], LEFT + HALF), WIDTH - RIGHT - HALF)
+    return f'<text x="{x:.1f}" y="{axes.height - 6}" class="mid">{session}</text>'

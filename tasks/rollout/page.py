@@ -30,5 +30,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["clean"] = words.clean
+    found.filters |= {"clean": words.clean, "sentence": words.sentence}
     return found

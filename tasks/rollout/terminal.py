@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tasks.rollout.words import clean
+from tasks.rollout.words import clean, sentence
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 STYLES = {"promoted": "green", "rolled back": "red", "kept": "cyan", "superseded": "yellow", "stopped": "yellow"}
@@ -22,9 +23,9 @@ def rollout(document: dict[str, Any]) -> Iterator[RenderableType]:
     ending = document["ending"]
     style = STYLES[ending["outcome"]] if ending else "bold"
     yield Text(f"{clean(document['name'], 40)}: {document['headline']}", style=style)
-    yield Text(f"  {document['why']}")
-    if document["time"]:
-        yield Text(f"  {document['time']}", style="dim")
+    for text in (document["why"], document["time"]):
+        if text:
+            yield Padding(Text(sentence(text), style="dim" if text == document["time"] else ""), (0, 0, 0, 2))
     yield _facts(document)
     if document["history"]:
         yield curve(document)

@@ -18,6 +18,7 @@ VERBS = {
     "superseded": "Ended: the champion is another one now",
     "stopped": "Stopped by hand",
 }
+ENDS = {"promotes": VERBS["promoted"], "rolls back": VERBS["rolled back"], "keeps": VERBS["kept"]}
 SHADOW = "In the shadow: nobody sees the challenger"
 
 
@@ -61,6 +62,8 @@ def headline(found: Assessment) -> str:
     """What there is to say in one line."""
     if found.ending is not None:
         return VERBS[found.ending.outcome]
+    if found.step.ends:
+        return ENDS[found.step.verb]
     if found.plan.mode == "shadow":
         return SHADOW
     return f"{found.step.share:.0%} of requests see the challenger"
@@ -75,7 +78,7 @@ def time_left(found: Assessment) -> str:
         return f"at most {left:,} more dates"
     source = f"drawn from {view.drawn_from:,} known dates; the limit is {left:,} dates away"
     if not view.median:
-        return f"likely not before the time limit: {view.reaching:.0%} of drawn futures get there ({source})"
+        return f"likely not before the time limit: E gets there in {view.reaching:.0%} of drawn futures ({source})"
     return f"about {view.median:,} more dates ({_interval(view)}; {source})"
 
 
@@ -110,6 +113,11 @@ def clean(text: str, most: int = 300) -> str:
     return kept if len(kept) <= most else f"{kept[: most - 1]}…"
 
 
+def sentence(text: str) -> str:
+    """With a capital and a full stop; nothing for nothing."""
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
 def changes(found: Assessment) -> list[tuple[str, int, str, str, str]]:
     """The dates on which the share changed or the rollout ended: session, number, E, share, why."""
     rows, before = [], -1
@@ -124,7 +132,12 @@ def changes(found: Assessment) -> list[tuple[str, int, str, str, str]]:
 
 def as_markdown(found: Assessment, page: str) -> str:
     """For Prefect's UI and the registry entry."""
-    lines = [f"# {found.plan.name}: {headline(found)}", "", f"{found.step.why}. {_sentence(time_left(found))}", ""]
+    lines = [
+        f"# {found.plan.name}: {headline(found)}",
+        "",
+        f"{sentence(found.step.why)} {sentence(time_left(found))}",
+        "",
+    ]
     lines += ["| | |", "|---|---|", *(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts(found)), ""]
     lines += [f"- warning: {_cell(text)}" for text in found.warnings]
     return "\n".join([*lines, f"Page: `{page}`" if page else ""])
@@ -144,10 +157,6 @@ def _version(version: str, what: str) -> str:
 def _interval(view: Outlook) -> str:
     high = f"{view.high:,}" if view.high else "the limit"
     return f"{view.low:,} to {high} in 80 % of drawn futures; {view.reaching:.0%} get there in time"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _cell(text: str) -> str:
