@@ -34,6 +34,7 @@ app = typer.Typer(
 err = Console(stderr=True)
 for command in (cli_bars.check, cli_bars.features, cli_registry.models, cli_registry.ledger, cli_bars.predict):
     app.command()(command)
+app.command()(cli_registry.rollback)
 app.command()(cli_client.pull)
 app.command()(cli_client.serve)
 app.command()(cli_monitor.monitor)

@@ -1,7 +1,9 @@
-"""Commands about the registry: models and their versions, and what the ledger holds."""
+"""Commands about the registry: models and their versions, who was champion when, rollback, what the ledger holds."""
 
 from __future__ import annotations
 
+import textwrap
+import time
 from typing import Annotated, Any
 
 import typer
@@ -11,19 +13,41 @@ from rich.text import Text
 
 from flows.options import Json, show
 
+WIDTH = 80
+
 
 def models(
     name: Annotated[str, typer.Argument(help="A registered model; empty means all.")] = "",
+    moves: Annotated[bool, typer.Option("--history", help="Who was champion when, why, and by whom.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List registered models: versions, aliases, when and why each was promoted or not."""
+    """List registered models: versions, aliases, when and why each was promoted or not; or every move of an alias."""
     from tasks.documents import to_json
-    from tasks.registry import mlflow_store
+    from tasks.registry import mlflow_store, projection
 
     store = mlflow_store.open_store()
     chosen = (name,) if name else mlflow_store.names(store)
+    mended = [words for each in chosen for words in projection.mend(store, each)]
     versions = [to_json(version) for each in chosen for version in mlflow_store.history(store, each)]
-    show(as_json, {"tracking_uri": store.tracking_uri, "models": versions}, _render_models)
+    document: dict[str, Any] = {"tracking_uri": mlflow_store.shown_uri(), "models": versions, "mended": mended}
+    if moves:
+        document["history"] = _moves(chosen)
+    _warn(mended)
+    show(as_json, document, _render_history if moves else _render_models)
+
+
+def _moves(names: tuple[str, ...]) -> dict[str, Any]:
+    from tasks.documents import to_json
+    from tasks.registry.ledger import Ledger
+    from tasks.registry.standings import history
+
+    with Ledger.open() as opened:
+        return {each: [to_json(move) for move in history(opened, each)] for each in names}
+
+
+def _warn(words: list[str]) -> None:
+    for text in words:
+        Console(stderr=True, highlight=False).print(f"mended: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _render_models(document: dict[str, Any]) -> None:
@@ -40,6 +64,75 @@ def _render_models(document: dict[str, Any]) -> None:
             out.print(f"  - {reason}", markup=False)
         if len(version["reasons"]) > 2:
             out.print(f"  … and {len(version['reasons']) - 2} more (--json lists them all)")
+
+
+def _render_history(document: dict[str, Any]) -> None:
+    out = Console(highlight=False)
+    if not document["history"]:
+        out.print(f"no models in {document['tracking_uri']} yet: nocturne run sp500-volatility", markup=False)
+    for name, moves in document["history"].items():
+        known = {version["version"]: version["candidate"] for version in document["models"] if version["name"] == name}
+        out.print(Text(name, style="bold"))
+        if not moves:
+            out.print("  no move is known: none was made since the ledger keeps them")
+        earlier = [*(move["standing"] for move in moves[1:]), {}]
+        for move, before in zip(moves, earlier, strict=True):
+            out.print(_move(move, before, known))
+
+
+def _move(move: dict[str, Any], before: dict[str, Any], candidates: dict[str, str]) -> Text:
+    """Epoch, moment, kind and author in a line; what changed; then why, and on which evidence."""
+    now = move["standing"]
+    line = Text(f"{now['epoch']:>4}  {move['at'][:16].replace('T', ' ')}  ")
+    line.append(f"{move['action']:<12}", style="green" if now["champion"] != before.get("champion", "") else "dim")
+    line.append(f" by {move['by']}")
+    for alias in ("champion", "challenger", "fallback"):
+        there, version = before.get(alias, ""), now[alias]
+        if there != version:
+            called = f" ({candidates[version]})" if candidates.get(version) else ""
+            line.append(f"\n      {alias} {there or 'none'} → {version or 'none'}{called}", style="bold")
+    if now["share"] != before.get("share", 0.0):
+        line.append(f"\n      the challenger's share {before.get('share', 0.0):.0%} → {now['share']:.0%}", style="bold")
+    for reason in move["why"]:
+        line.append("\n" + textwrap.fill(reason, WIDTH, initial_indent="      - ", subsequent_indent="        "))
+    if move["evidence"]:
+        line.append(f"\n      evidence {move['evidence']}"[:WIDTH], style="dim")
+    return line
+
+
+def rollback(
+    name: Annotated[str, typer.Argument(help="A registered model.")],
+    to: Annotated[
+        str, typer.Option(help="A version; empty means the champion before; 'none' takes the name out of service.")
+    ] = "",
+    why: Annotated[str, typer.Option(help="A reason; the history keeps it.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make an earlier version champion again: at once, without loading a model; the history keeps it."""
+    from tasks.documents import to_json
+    from tasks.registry import mlflow_store
+    from tasks.registry.ledger import Ledger
+    from tasks.registry.rollback import rollback as roll_back
+
+    begun = time.perf_counter()
+    store = mlflow_store.open_store()
+    loading = round(time.perf_counter() - begun, 3)
+    with Ledger.open() as opened:
+        done = to_json(roll_back(store, opened, name, to, why))
+    show(as_json, {**done, "loading_mlflow_seconds": loading}, _render_rollback)
+
+
+def _render_rollback(done: dict[str, Any]) -> None:
+    out = Console(highlight=False)
+    from_, to_ = (f"version {done[side]}" if done[side] else "no version" for side in ("before", "after"))
+    out.print(f"{done['name']}: {to_} is champion in place of {from_} (epoch {done['epoch']})", markup=False)
+    if done["candidate"]:
+        out.print(f"  {done['candidate']}, fitted on bars up to {done['training_end']}", markup=False)
+    out.print(f"  why: {done['why']} ({done['by']})", markup=False)
+    out.print(
+        f"  ledger and aliases in {done['seconds']:.2f} s, after {done['loading_mlflow_seconds']:.1f} s of loading "
+        "MLflow"
+    )
 
 
 def ledger(

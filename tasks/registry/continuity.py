@@ -76,8 +76,8 @@ def require(ledger: Ledger, entries: Iterable[Told]) -> None:
     holds = ledger.told()
     raise IntegrityError(
         f"{ledger.chain.where}: the trial ledger holds {holds['nights']} nights and {len(holds['reads'])} reads of the "
-        f"gate, and not what the registry's entries rest on: {named}. It was deleted, is an older copy or another one, and with it "
-        "the count of reads would be lost. Restore the file from a backup; if it is gone for good, "
+        f"gate, and not what the registry's entries rest on: {named}. It was deleted, is an older copy or "
+        "another one, and with it the count of reads would be lost. Restore it from a backup; if it is gone for good, "
         f"'nocturne ledger {missing[0].name} --begin-anew \"why\"' begins a new count, and the ledger says so for ever"
     )
 

@@ -262,6 +262,12 @@ def version_tags(store: Store, name: str, version: str) -> dict[str, str] | None
     return dict(found.tags) if found.status == "READY" else None
 
 
+def version_run(store: Store, registered: Registered) -> str:
+    """The run that a registered version came from."""
+    with as_registry_error(f"{registered.name}: version {registered.version} cannot be read"):
+        return str(store.client.get_model_version(registered.name, registered.version).run_id)
+
+
 def set_version_tags(store: Store, registered: Registered, tags: Mapping[str, str]) -> None:
     """Add tags to a registered version."""
     with as_registry_error(f"{registered.name}: version {registered.version} cannot be tagged"):

@@ -55,7 +55,7 @@ def take_places(  # noqa: PLR0917 - each is another stage's answer
         spare = _spare(store, ledger, night, fits, entry, judged)
         spares = [] if spare is None else [Subject(registered=register(store, night, logged, spare), entry=spare)]
         mine = [subject] if entry.decision.promote or _challenges(ledger, entry, judged, name) else []
-        found = verify(store, [*mine, *spares], night.snapshot, night.rows) if mine or spares else ()
+        found = verify(store, [*mine, *spares], night) if mine or spares else ()
         if entry.decision.promote:
             _promote(store, ledger, subject, expected, found[0])
         elif mine:
@@ -75,7 +75,7 @@ def verify_and_promote(
     subject = Subject(registered=registered, entry=entry)
     with Ledger.open() as ledger:
         expected = _expected(ledger, subject, judged)
-        found = verify(store, [subject], night.snapshot, night.rows)[0]
+        found = verify(store, [subject], night)[0]
         return _promote(store, ledger, subject, expected, found)
 
 

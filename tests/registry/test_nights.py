@@ -23,7 +23,7 @@ from tasks.registry.card import description, outcome, version_tags
 from tasks.registry.mlflow_store import Store
 from tasks.registry.parity import Said
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
-from tasks.storage import home, read_parquet, read_predictions, write_parquet
+from tasks.storage import home, read_parquet, write_parquet
 from tests.registry.conftest import NAME, made_champion, make_entry
 
 
@@ -166,37 +166,32 @@ def refused(store: Store, night: Night, entry: Entry, registered: Registered, me
 
 
 def test_a_model_that_says_something_else_is_not_promoted(
-    store: Store, night: Night, entry: Entry, logged: LoggedNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, night: Night, entry: Entry, logged: LoggedNight, tmp_path: Path
 ) -> None:
     registered = nights.register(store, night, logged, entry)
-    honest = [Said(uri="m", predictions=read_predictions(fit.predictions), error="", seconds=0) for fit in fits(entry)]
-    monkeypatch.setattr(verification, "ask", lambda *_: honest)
     off = replace(entry, gated=changed(entry.gated, tmp_path, 1 + 1e-9))
     refused(store, night, off, registered, "it is not what was evaluated")
-    assert places.verify_and_promote(store, registered, entry, night, None) == 0.0
-
-
-def fits(entry: Entry) -> tuple[Candidate, Candidate]:
-    return entry.shipped, entry.gated
 
 
 def test_models_damaged_or_half_uploaded_are_not_promoted(
-    store: Store, night: Night, entry: Entry, logged: LoggedNight, monkeypatch: pytest.MonkeyPatch
+    store: Store, night: Night, entry: Entry, logged: LoggedNight
 ) -> None:
     registered = nights.register(store, night, logged, entry)
     gated_id = registered.gated_uri.removeprefix("models:/")
     for bundle in (home() / "mlflow" / "artifacts").rglob("bundle"):
         if gated_id not in bundle.parts:
             (bundle / "manifest.json").unlink()
-            continue
-        path = bundle / "model" / "model.json"
-        path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
-    said = parity.ask(registered.tracking_uri, [registered.model_uri, registered.gated_uri], night.snapshot)
-    monkeypatch.setattr(verification, "ask", lambda *_: said)
     refused(store, night, entry, registered, "the model is incomplete")
-    whole = Said(uri="m", predictions=read_predictions(entry.shipped.predictions), error="", seconds=0)
-    monkeypatch.setattr(verification, "ask", lambda *_: [whole, said[1]])
-    refused(store, night, entry, registered, r"model\.json: SHA-256")
+
+
+def test_a_version_that_was_never_digested_is_not_promoted(
+    store: Store, night: Night, entry: Entry, logged: LoggedNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registered by hand, from whatever a killed upload has left behind in the registry."""
+    registered = nights.register(store, night, logged, entry)
+    store.client.delete_model_version_tag(NAME, registered.version, "model_sha256")
+    monkeypatch.setattr(verification, "prove_all", lambda *_: ((),))
+    refused(store, night, entry, registered, "version 1 has no digest: it was not uploaded whole")
 
 
 def test_a_killed_verification_moves_nothing(
@@ -249,7 +244,7 @@ def test_a_champion_that_does_not_load_cannot_be_scored(night: Night, monkeypatc
     lost = ChampionInfo(**{**fields, "name": NAME, "version": "9"})
     for error in ("gone", ""):
         answer = Said(uri="m", predictions=np.full(3, np.nan), error=error, seconds=0)
-        monkeypatch.setattr(verification, "ask", lambda *_, answer=answer: [answer])
+        monkeypatch.setattr(scoring, "ask", lambda *_, answer=answer: [answer])
         with pytest.raises(RegistryError, match=f"version 9 cannot be scored: {error}"):
             scoring.champion_predictions(lost, night.snapshot, home() / "champion.parquet")
 
@@ -350,6 +345,6 @@ def test_a_champion_of_many_symbols_is_asked_only_for_those_it_knows(
         assert asked.symbols == ("A", "B")
         return [Said(uri="m", predictions=np.arange(3.0), error="", seconds=0)]
 
-    monkeypatch.setattr(verification, "ask", ask)
+    monkeypatch.setattr(scoring, "ask", ask)
     ref = scoring.champion_predictions(info, snapshot, tmp_path / "out.parquet")
     np.testing.assert_array_equal(read_parquet(ref)["prediction"], [0.0, 1.0, 2.0, np.nan])
