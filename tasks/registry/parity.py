@@ -7,6 +7,7 @@ time. Nothing that it does can reach the registry's aliases.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -72,21 +73,19 @@ class Closer:
     seconds: float
 
 
-def ask(tracking_uri: str, uris: Sequence[str], snapshot: Snapshot, closer: Closer | None = None) -> list[Said]:
+def ask(tracking_uri: str, uris: Sequence[str], snapshot: Snapshot, closer: Sequence[Closer | None] = ()) -> list[Said]:
     """Each model's predictions for every row of the snapshot, all in one clean process.
 
-    ``closer`` is asked of the first model. An error of one model is in its ``Said``. Raises RegistryError if the
-    process itself died or took too long.
+    ``closer``: what else, model by model. An error of one model is in its ``Said``. Raises RegistryError if the process
+    itself died or took too long.
     """
     with tempfile.TemporaryDirectory(prefix="nocturne-verify-") as scratch:
         outs = [Path(scratch) / f"predictions-{index}.parquet" for index in range(len(uris))]
         bars = {"bars": snapshot.bars.path, "sha256": snapshot.bars.sha256}
-        models: list[dict[str, Any]] = [
-            {"uri": uri, "out": str(out), **bars} for uri, out in zip(uris, outs, strict=True)
+        models = [
+            {"uri": uri, "out": str(out), **bars, **_closer(more, out)}
+            for uri, out, more in itertools.zip_longest(uris, outs, closer)
         ]
-        if closer is not None:
-            files = {"features": str(outs[0].with_suffix(FEATURES)), "tails": str(outs[0].with_suffix(TAILS))}
-            models[0]["closer"] = {**dataclasses.asdict(closer), **files}
         answers = _run(Path(scratch), {"tracking_uri": tracking_uri, "models": models})
         rows = read_parquet(snapshot.bars, columns=["symbol", "time"])
         return [_said(answer, out, rows) for answer, out in zip(answers, outs, strict=True)]
@@ -115,6 +114,13 @@ def require_parity(said: Said, expected: Floats, must_cover: npt.NDArray[np.bool
             f"{tolerance:.3g} is allowed; it is not what was evaluated"
         )
     return worst
+
+
+def _closer(asked: Closer | None, out: Path) -> dict[str, Any]:
+    if asked is None:
+        return {}
+    files = {"features": str(out.with_suffix(FEATURES)), "tails": str(out.with_suffix(TAILS))}
+    return {"closer": {**dataclasses.asdict(asked), **files}}
 
 
 def _run(scratch: Path, request: dict[str, Any]) -> list[dict[str, Any]]:

@@ -66,22 +66,30 @@ class Proof:
     tail_tolerance: float = 0.0
 
 
-def prove(registered: Registered, entry: Entry, night: Night) -> tuple[Proof, ...]:
-    """The shipped model's proof, and the gated fit's if it is another model. All in one clean process.
+Proofs = tuple[Proof, ...]
+Subject = tuple[Registered, Entry]
+"""A registered version, and the entry that it must turn out to be."""
 
-    Raises RegistryError if a model does not load, misses a gate row that was evaluated, or says anything else than
-    what was evaluated; if its features or its predictions from tails differ by more than is allowed.
+
+def prove_all(subjects: Sequence[Subject], night: Night) -> tuple[Proofs | RegistryError, ...]:
+    """By version: the shipped model's proof and, if it is another model, the gated fit's; or what is wrong with it.
+
+    All are loaded in one clean process. Wrong is a model that does not load, misses a gate row that was evaluated, or
+    says anything else than what was evaluated; whose features or predictions from tails differ by more than is allowed.
     """
+    if not subjects:
+        return ()
     rows = read_parquet(night.rows.ref, columns=["symbol", "time", "window"])
-    gate = rows["window"].to_numpy() == "gate"
-    fits: list[tuple[str, Role]] = [(registered.model_uri, "shipped")]
-    if not entry.one_fit:
-        fits.append((registered.gated_uri, "gated"))
-    asked = _closer(entry, night, rows[gate])
-    said = ask(registered.tracking_uri, [uri for uri, _ in fits], night.snapshot, asked)
-    proofs = [_proof(answer, role, entry, gate) for answer, (_, role) in zip(said, fits, strict=True)]
-    closer = {**_features(said[0], asked, night), **_tails(said[0], rows, proofs[0].engine)}
-    return (dataclasses.replace(proofs[0], **closer), *proofs[1:])
+    asked = [(fit, _closer(entry, night, rows)) for registered, entry in subjects for fit in _fits(registered, entry)]
+    closer = [more if role == "shipped" else None for (_, role), more in asked]
+    try:
+        said = iter(ask(subjects[0][0].tracking_uri, [uri for (uri, _), _ in asked], night.snapshot, closer))
+    except RegistryError as error:
+        return tuple(error for _ in subjects)
+    return tuple(
+        _judged(entry, [(next(said), role) for _, role in _fits(registered, entry)], night, rows)
+        for registered, entry in subjects
+    )
 
 
 def largest(proofs: Sequence[Proof]) -> float:
@@ -95,7 +103,7 @@ def document(proofs: Sequence[Proof]) -> dict[str, Any]:
 
 
 def record(store: mlflow_store.Store, registered: Registered, run_id: str, proofs: Sequence[Proof]) -> dict[str, str]:
-    """Keep the evidence as a file of the night's run, and put where it is, its digest and its gist on the version.
+    """Keep the evidence as a file of the version's run, and put where it is, its digest and its gist on the version.
 
     Returns the tags (``parity``, ``parity_file``, ``parity_sha256``). Raises RegistryError if it cannot be written.
     """
@@ -124,7 +132,27 @@ def gist(proofs: Sequence[Proof]) -> str:
     return "; ".join(said) + f"; {sum(proof.seconds for proof in proofs):.1f} s in a clean process"
 
 
-def _closer(entry: Entry, night: Night, gate: pd.DataFrame) -> Closer:
+def _fits(registered: Registered, entry: Entry) -> list[tuple[str, Role]]:
+    """The version's one or two models, by where they are loaded from."""
+    shipped: tuple[str, Role] = (registered.model_uri, "shipped")
+    return [shipped] if entry.one_fit else [shipped, (registered.gated_uri, "gated")]
+
+
+def _judged(entry: Entry, said: list[tuple[Said, Role]], night: Night, rows: pd.DataFrame) -> Proofs | RegistryError:
+    gate = rows["window"].to_numpy() == "gate"
+    try:
+        proofs = [_proof(answer, role, entry, gate) for answer, role in said]
+        shipped, _ = said[0]
+        more = {
+            **_features(shipped, _closer(entry, night, rows), night), **_tails(shipped, rows, proofs[0].engine)
+        }  # fmt: skip
+    except RegistryError as error:
+        return error
+    return (dataclasses.replace(proofs[0], **more), *proofs[1:])
+
+
+def _closer(entry: Entry, night: Night, rows: pd.DataFrame) -> Closer:
+    gate = rows[rows["window"] == "gate"]
     columns = tuple(read_document(Path(entry.shipped.model))["columns"])
     most = max(1, MOST_VALUES // max(night.features.ref.rows, 1))
     step = max(1, -(-len(columns) // most))
