@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from flows import cli_bars, cli_client, cli_keys, cli_monitor, cli_registry, cli_rollout, settings
+from flows import cli_bars, cli_card, cli_client, cli_keys, cli_monitor, cli_registry, cli_rollout, settings
 from flows.options import Json, show
 from tasks.errors import ConfigurationError, NocturneError
 from tasks.storage import PROJECT
@@ -37,6 +37,7 @@ for command in (cli_bars.check, cli_bars.features, cli_registry.models, cli_regi
 app.command()(cli_registry.rollback)
 app.command()(cli_client.pull)
 app.command()(cli_client.serve)
+app.command()(cli_card.card)
 app.command()(cli_monitor.monitor)
 app.command()(cli_rollout.shadow)
 app.command()(cli_rollout.rollout)

@@ -1,177 +1,114 @@
-"""What a registered version says about itself: tags for machines, markdown for people. Pure text, no MLflow."""
+"""A registered version's model card, in markdown, made from the night's evidence: what a person reads of it.
+
+The sections are those of Mitchell et al. (2019, "Model Cards for Model Reporting", FAT*): details, intended use, data,
+metrics and analyses (against every baseline, by stretch of time), ethics, caveats. Pure text; no MLflow.
+"""
 
 from __future__ import annotations
 
 import json
-import math
+from pathlib import Path
 
-from tasks.documents import digest
-from tasks.evaluation import Backtest, Decision, Evidence, GateComparison
-from tasks.registry import reasons
-from tasks.registry.bundle import entry_evidence
+from tasks.evaluation import Decision
+from tasks.registry import card_results, card_use
+from tasks.registry.bundle import versions
+from tasks.registry.card_parts import Section, bullets, plain, table
+from tasks.registry.card_tags import outcome, version_tags
 from tasks.registry.records import Entry, Night
-from tasks.storage import lock_digest, sha256_json
+from tasks.registry.serving.model_folder import DOCUMENT
+from tasks.storage import lock_digest
+
+__all__ = ["LONGEST", "card", "description", "outcome", "version_tags"]
+LONGEST = 5000
+"""Characters that MLflow's databases keep of a version's description."""
+TOP = 10
+_MORE = "*Left out here for length: {titles}. `nocturne card {name}` shows the whole.*"
 
 
-def outcome(entry: Entry) -> str:
-    """What became of this entry: the decision's outcome if it takes the alias, else that it was not promoted."""
-    if entry.decision.promote == entry.gated.name:
-        return entry.decision.outcome
-    return "quarantined" if entry.decision.outcome == "quarantined" else "not promoted"
-
-
-def version_tags(night: Night, entry: Entry, gated_uri: str) -> dict[str, str]:
-    """Tags of a registered version: identity, decision, evidence, and what degraded the night."""
-    evidence = entry.evidence
-    tags = {
-        "candidate": entry.name,
-        "engine": entry.gated.engine,
-        "target": f"{night.rows.target.name}, {night.rows.target.horizon} ahead",
-        "recipe_sha256": digest(entry.gated.recipe),
-        "problem_sha256": night.problem.digest(),
-        "predicts": night.problem.predicts,
-        "symbols": json.dumps(night.snapshot.symbols),
-        "snapshot_sha256": night.snapshot.sha256,
-        "survivorship_biased": "true" if night.snapshot.survivors_only else "",
-        "lock_sha256": lock_digest(),
-        "code_version": night.code_version,
-        "training_end": entry.shipped_training_end,
-        "gated_training_end": entry.gated_training_end,
-        "gated_uri": gated_uri,
-        "refit": "none" if entry.one_fit else "through_gate",
-        "outcome": outcome(entry),
-        "decision": entry.decision.outcome,
-        "reasons": json.dumps(entry.decision.reasons),
-        "evidence_sha256": sha256_json(entry_evidence(entry)),
-        "reproducible": str(entry.gated.reproducible and entry.shipped.reproducible).lower(),
-        "owner": night.problem.owner,
-        "degraded": json.dumps([*(evidence.partial if evidence else ()), *(evidence.alarms if evidence else ())]),
-        "notes": json.dumps([*night.notes, *entry.notes, *entry.shipped.notes]),
-        **(_gate_tags(evidence) if evidence else {}),
-        **_ledger_tags(entry),
-    }
-    if math.isfinite(entry.smearing):
-        tags["smearing"] = repr(entry.smearing)
-    if math.isfinite(entry.distance):
-        tags["distance_from_gated_fit"] = repr(entry.distance)
-    tags |= {f"gate.{name}": repr(value) for name, value in entry.gate_metrics}
-    return {name: value for name, value in tags.items() if value}
-
-
-def _ledger_tags(entry: Entry) -> dict[str, str]:
-    """What the night left in the ledger: a registry that knows of it tells a ledger that was lost."""
-    mark = entry.ledger
-    return {
-        "ledger_row": "" if mark is None else str(mark.row),
-        "ledger_sha256": "" if mark is None else mark.sha256,
-        "ledger_read": str(entry.read_row) if entry.read_row else "",
-    }
-
-
-def _gate_tags(evidence: Evidence) -> dict[str, str]:
-    """Which read of the gate the decision rests on, what was waived, and the licence to refresh."""
-    licence = evidence.licence
-    return {
-        "gate_term": evidence.term,
-        "gate_read": str(evidence.read),
-        "gate_level": repr(evidence.level) if evidence.read else "",
-        "gate_not_read": evidence.not_read[:4000],
-        "gate_effective": f"{evidence.effective:.1f}" if evidence.effective else "",
-        "licence": "" if licence is None else ("granted" if licence.granted else "refused"),
-        "licence_upper": "" if licence is None or math.isnan(licence.upper) else repr(licence.upper),
-        "alarms": json.dumps(evidence.alarms) if evidence.alarms else "",
-        "waivers": json.dumps(evidence.waivers) if evidence.waivers else "",
-    }
+def card(night: Night, entry: Entry) -> str:
+    """The whole card."""
+    return "\n\n".join([_head(night, entry), *filter(None, map(str, _sections(night, entry)))])
 
 
 def description(night: Night, entry: Entry) -> str:
-    """The registry entry's page, in markdown."""
-    target, snapshot = night.rows.target, night.snapshot
-    parts = [
-        f"# {night.problem.name}: {entry.name}",
-        f"Predicts {target.name} over the next {target.horizon} bar(s) of {snapshot.bar} from raw bars "
-        f"({_symbols(snapshot.symbols)}, {snapshot.first[:10]} to {snapshot.last[:10]}). Engine: {entry.gated.engine}."
-        + (f" Owner: {night.problem.owner}." if night.problem.owner else ""),
-        _decision(entry.decision, outcome(entry)),
-        _fits(entry),
-        *(_evidence(entry.evidence) if entry.evidence else ()),
-        _backtests(entry.backtests),
-        _list("Degraded", [*(entry.evidence.partial if entry.evidence else ()), *night.notes, *entry.notes]),
-        "```python\nimport mlflow\n\n"
-        f'model = mlflow.pyfunc.load_model("models:/{night.problem.name}@champion")\n'
-        "model.predict(bars)  # [symbol], time, open, high, low, close, volume\n```",
-    ]
-    return "\n\n".join(part for part in parts if part)
+    """The card as the registry entry holds it: at most ``LONGEST`` characters, by leaving out what weighs least."""
+    head = _head(night, entry)
+    kept = [section for section in _sections(night, entry) if section.text]
+    left: list[Section] = []
+    while len(page := _page(head, kept, left, night.problem.name)) > LONGEST and kept:
+        least = min(reversed(kept), key=lambda section: section.weight)
+        kept.remove(least)
+        left.insert(0, least)
+    return page[:LONGEST]
+
+
+def _page(head: str, kept: list[Section], left: list[Section], name: str) -> str:
+    more = [_MORE.format(titles=", ".join(section.title for section in left), name=name)] if left else []
+    return "\n\n".join([head, *map(str, kept), *more])
+
+
+def _head(night: Night, entry: Entry) -> str:
+    decision = _decision(entry.decision, outcome(entry))
+    return f"# {night.problem.name}: {plain(entry.name)}\n\n{card_use.lead(night, entry)}\n\n{decision}"
 
 
 def _decision(decision: Decision, result: str) -> str:
-    return _list(f"Decision: {result} (the night: {decision.outcome})", list(decision.reasons))
+    lines = bullets(plain(reason, 600) for reason in decision.reasons)
+    return f"**Decision: {result}** (the night: {decision.outcome})\n\n{lines}".rstrip()
 
 
-def _fits(entry: Entry) -> str:
-    if entry.one_fit:
-        return f"This is the gated fit itself, fitted through {entry.gated_training_end}."
-    distance = f" On the gate rows it differs from it by {entry.distance:.3g} (RMS)." * math.isfinite(entry.distance)
-    return (
-        f"The gated recipe, refitted through {entry.shipped_training_end}. **It was not itself gated**: the evidence "
-        f"below is that of the fit through {entry.gated_training_end}.{distance}"
-    )
-
-
-def _evidence(evidence: Evidence) -> tuple[str, ...]:
-    licence = "" if evidence.licence is None else f"## Refresh\n\n{reasons.licence(evidence.licence)}"
-    return (
-        _comparisons(evidence),
-        licence,
-        _list("Alarms", list(evidence.alarms)),
-        _list("Waived", list(evidence.waivers)),
-    )
-
-
-def _comparisons(evidence: Evidence) -> str:
-    if not evidence.comparisons:
-        return ""
-    lead = f"Read {evidence.read} of the gate in the term from {evidence.term}, each test at {evidence.level:.3g}."
-    head = (
-        "| rival | role | rival's loss | challenger's loss | p (one-sided) | dates | Clark-West p | HLN p | QLIKE p |"
-        "\n|---|---|---|---|---|---|---|---|---|"
-    )
-    return "\n".join(["## Gate window", "", lead, "", head, *map(_comparison, evidence.comparisons)])
-
-
-def _comparison(item: GateComparison) -> str:
-    figures = [item.p_value, item.clark_west_p, item.hln_p, item.qlike_worse_p]
-    p, clark_west, hln, qlike = (_shown(value, ".3g") for value in figures)
-    return (
-        f"| {item.rival} | {item.role} | {item.rival_loss:.6g} | {item.challenger_loss:.6g} | {p} | {item.dates} "
-        f"| {clark_west} | {hln} | {qlike} |"
-    )
-
-
-def _backtests(found: tuple[Backtest, ...]) -> str:
-    if not found:
-        return ""
-    head = (
-        "| rows | rule | annual return over cash | Sharpe | deflated Sharpe | maximum drawdown | turnover |"
-        "\n|---|---|---|---|---|---|---|"
-    )
-    rows = [
-        f"| {item.rows} | {item.rule} | {_shown(item.excess_return, '.2%')} | {_shown(item.sharpe, '.2f')} "
-        f"| {_shown(item.deflated_sharpe, '.2f')} | {_shown(item.max_drawdown, '.1%')} "
-        f"| {_shown(item.turnover, '.1f')} |" + f" Illustrative: {item.illustrative}" * bool(item.illustrative)
-        for item in found
+def _sections(night: Night, entry: Entry) -> list[Section]:
+    evidence = entry.evidence
+    return [
+        Section("Model details", card_use.details(night, entry), weight=9),
+        Section("Intended use", card_use.intended(night, entry), weight=7),
+        *card_results.sections(night, entry),
+        Section("Leading features", _features(night, entry), weight=6),
+        Section("Data", card_use.data(night), weight=4),
+        Section("Degraded", bullets(plain(note, 400) for note in _degraded(night, entry)), weight=8),
+        Section("Alarms", bullets(plain(alarm, 400) for alarm in (evidence.alarms if evidence else ())), weight=9),
+        Section("Waived", bullets(map(plain, evidence.waivers if evidence else ())), weight=9),
+        Section("What it does not promise", card_use.promises(entry), weight=6),
+        Section("Ethics", card_use.ETHICS, weight=2),
+        Section("Use, verify, roll back", card_use.use(night.problem.name, entry.gated.engine), weight=9),
+        Section("Versions", _versions(night, entry), weight=1),
     ]
-    return "\n".join(["## After costs", "", head, *rows])
 
 
-def _shown(value: float, form: str) -> str:
-    """A figure, or nothing where there is none."""
-    return "" if math.isnan(value) else format(value, form)
+def _degraded(night: Night, entry: Entry) -> tuple[str, ...]:
+    partial = entry.evidence.partial if entry.evidence else ()
+    return tuple(dict.fromkeys((*partial, *night.notes, *entry.notes)))
 
 
-def _symbols(symbols: tuple[str, ...]) -> str:
-    return ", ".join(symbols[:5]) + (f" and {len(symbols) - 5} more" if len(symbols) > 5 else "")
+def _features(night: Night, entry: Entry) -> str:
+    """The leading columns: by the rise in loss when one is shuffled, or a linear model's own coefficients."""
+    if night.importance and night.importance_of == entry.gated.name:
+        lead = "Share of the rise in loss when a column is shuffled on the selection rows (permutation importance)."
+        rows = [(f"`{name}`", f"{share:.1%}") for name, share in night.importance[:TOP]]
+        return f"{lead}\n\n{table(('feature', 'share'), rows)}"
+    found = _coefficients(Path(entry.shipped.model) / DOCUMENT)
+    rows = [(f"`{name}`", f"{value:+.4g}") for name, value in found[:TOP] if value]
+    lead = "What one training standard deviation of a column adds to the prediction, before its link."
+    return f"{lead}\n\n{table(('feature', 'adds'), rows)}" if rows else ""
 
 
-def _list(title: str, items: list[str]) -> str:
-    return "\n".join([f"## {title}", "", *(f"- {item}" for item in items)]) if items else ""
+def _coefficients(path: Path) -> list[tuple[str, float]]:
+    """A linear model's columns and coefficients, largest first; none of another model, or where there is no file."""
+    if not path.is_file():
+        return []
+    document = json.loads(path.read_bytes())
+    if document.get("kind") != "linear":
+        return []
+    pairs = zip(document["columns"], document["coefficients"], strict=True)
+    return sorted(pairs, key=lambda pair: -abs(pair[1]))
+
+
+def _versions(night: Night, entry: Entry) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return bullets(
+        (
+            f"code {plain(night.code_version)}, lock `{lock_digest()[:12]}`, problem `{night.problem.digest()[:12]}`",
+            f"candidate {plain(entry.gated.name)}, tags `recipe_sha256`, `snapshot_sha256`, `model_sha256`",
+            packages,
+        )
+    )

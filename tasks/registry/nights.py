@@ -17,8 +17,9 @@ from typing import Any
 from tasks.contracts import Candidate
 from tasks.documents import digest, to_json
 from tasks.evaluation import Score
+from tasks.registry import cards
 from tasks.registry.bundle import entry_facts, without_nan
-from tasks.registry.card import description, version_tags
+from tasks.registry.card_tags import version_tags
 from tasks.registry.ledger import Ledger
 from tasks.registry.metrics import candidate_metrics, night_metrics
 from tasks.registry.mlflow_store import (
@@ -87,6 +88,7 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
     model = read_document(Path(entry.shipped.model))
     needed = bars_needed(tuple(model["columns"]), int(model["history"]))
     sealed = seal(store, source)
+    page, card_tags = cards.keep(store, logged.run_id, night, entry)
     version = create_version(
         store,
         name,
@@ -98,8 +100,9 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
             **_seal_tags(sealed),
             **coverage_tags(entry),
             **_recipe_kept(store, logged, entry),
+            **card_tags,
         },
-        description=description(night, entry),
+        description=page,
     )
     with Ledger.open() as ledger:
         record_signature(ledger, name, version, sealed.model_sha256, sealed.signature, sealed.signing_key)

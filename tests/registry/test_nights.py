@@ -298,7 +298,7 @@ def test_tags_and_page_carry_decision_evidence_and_what_degraded(night: Night, e
     assert (tags["gate.mse"], tags["owner"], tags["refit"]) == ("0.2", "desk", "through_gate")
     assert tags["training_end"] != tags["gated_training_end"]
     page = description(night, full)
-    assert "| lhar | baseline | 0.21 | 0.2 | 0.007 | 504 |  |  | 1 |" in page
+    assert "| lhar | baseline | 0.21 | 0.2 | +0.01 (0.00216 to 0.0178) | 0.007 | 504 |  |  | 1 |" in page
     assert "Read 2 of the gate in the term from 2018-12-12, each test at 0.0083." in page
     assert "7 refits inside the gate" in page
     assert "| folds | sign | 3.00% | 0.70 |  | 20.0% | 12.0 |" in page
