@@ -103,8 +103,8 @@ def coverage_tags(entry: Entry) -> dict[str, str]:
     asked, fixed, adapted = (entry.coverage[name] for name in ("coverage", "fixed", "adapted"))
     between = "" if fixed["low"] is None else f", 95 % interval {fixed['low']:.3f} to {fixed['high']:.3f}"
     return {
-        "coverage": f"asked {asked:.3f}; held {fixed['share']:.3f} on {fixed['dates']} gate dates as it ships{between}; "
-        f"{adapted['share']:.3f} if told each outcome"
+        "coverage": f"asked {asked:.3f}; held {fixed['share']:.3f} on {fixed['dates']} gate dates as it ships"
+        f"{between}; {adapted['share']:.3f} if told each outcome"
     }
 
 
