@@ -52,7 +52,7 @@ class Absent(importlib.abc.MetaPathFinder):
 def forbid_pickle(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook: looking up a global while unpickling is how a pickle runs code."""
     if event == "pickle.find_class":
-        raise PermissionError(f"a promoted model must not contain a pickle: {arguments[1:]}")
+        raise PermissionError(f"a promoted model must not contain a pickle: {arguments}")
 
 
 def main(request_file: str) -> None:

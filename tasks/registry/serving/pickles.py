@@ -25,6 +25,7 @@ import struct
 import sys
 import tarfile
 import threading
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -100,6 +101,12 @@ def scan_bytes(data: bytes, name: str, depth: int = 0) -> None:
 
 def pickle_in(data: bytes) -> str:
     """What pickle these bytes are or hold, in words; empty if none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes in what looks like a string, in bytes that are none
+        return _pickle_in(data)
+
+
+def _pickle_in(data: bytes) -> str:
     if data.startswith(b"\x93NUMPY") and re.search(rb"'descr':[^}]*?O", data[:65_536]):
         return "an array of objects (npy), whose data are a pickle"
     if _is_whole(data):
@@ -251,4 +258,4 @@ def forbid_pickles() -> Iterator[None]:
 
 def _refuse_globals(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "pickle.find_class" and _forbidden.get():
-        raise PermissionError(f"a model must not contain a pickle: {'.'.join(map(str, arguments[1:]))} was asked for")
+        raise PermissionError(f"a model must not contain a pickle: {'.'.join(map(str, arguments))} was asked for")
