@@ -53,7 +53,8 @@ class Last(Series):
         self._memory.clear()
         for length, steps in self._buckets:
             self._open({name: values[-length:] for name, values in bars.items()})
-            for place, compute, self._bars in steps:
+            for place, compute, lookback in steps:
+                self._bars = lookback
                 out[place] = compute(self)
         return out
 
