@@ -119,7 +119,7 @@ class Keeper:
             return dataclasses.replace(now, late=str(error))
         if self._reporter.forget("registry away"):
             self._reporter.say("registry back", f"{self._source.shown} answers again")
-        if serving.main[1] is not now.main[1]:
+        if serving.main[1] is not now.main[1] and serving.why == now.why:
             self._reporter.say(
                 "reloaded", f"{_serves(serving)} instead of {_serves(now)}", serving.main[1].version.version
             )

@@ -81,7 +81,7 @@ def other_code(text: str, package: str) -> Edit:
 FAILS = """
 
 def _fail(self, bars, rows="last", **_):
-    if (bars["close"] > 1e6).all():
+    if bars["volume"].iloc[-1] == 12_345:
         raise RuntimeError("a defect")
     return _predict(self, bars, rows)
 
