@@ -97,7 +97,7 @@ def likeness_of(statistics: TrainingStatistics) -> Likeness:
 def _require_steps(symbol: str, time: Times, close: Floats) -> None:
     steps = close[1:] / close[:-1]
     if len(steps) and (steps.max() >= LIMIT or steps.min() <= 1.0 / LIMIT):
-        row = int(np.argmax(np.abs(np.log(steps))))
+        row = int(np.flatnonzero((steps >= LIMIT) | (steps <= 1.0 / LIMIT))[0])
         raise ModelInputError(
             f"{_of(symbol)}prices change their scale: the close of {_day(time[row + 1])} is {close[row + 1]:g}, "
             f"{_times(float(steps[row]))} the {close[row]:g} of {_day(time[row])}: a unit error, or a split that was "

@@ -125,13 +125,14 @@ def test_told_every_outcome_the_misses_are_bounded_whatever_happens(
     dates: list[list[float]], coverage: float, gamma: float, late: int
 ) -> None:
     service = AdaptiveIntervals(ONE, coverage, gamma)
-    given_then, missed = [], []
+    given_then: list[tuple[np.ndarray, np.ndarray]] = []
+    missed: list[float] = []
     for told, outcomes in enumerate(dates, start=-late):
         if told > 0:
             service.update(*given_then[told - 1], np.array(dates[told - 1]))
         lower, upper = service.bounds(np.zeros(len(outcomes)))
         given_then.append((lower, upper))
-        missed.append(np.mean((np.array(outcomes) < lower) | (np.array(outcomes) > upper)))
+        missed.append(float(np.mean((np.array(outcomes) < lower) | (np.array(outcomes) > upper))))
     bound = (max(coverage, 1 - coverage) + gamma * (late + 1)) / (gamma * len(dates))
     assert abs(np.mean(missed) - (1 - coverage)) <= bound + 1e-9
 
