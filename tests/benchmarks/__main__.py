@@ -11,6 +11,7 @@ from pathlib import Path
 LENGTH = {
     "backtest": "15 seconds",
     "cost": "4 minutes: a demo night, and a quick one before it",
+    "drift": "4 minutes: 352 histories of twelve to twenty years",
     "false_promotion": "4 minutes: 300 universes through 60 nights",
     "features": "1 minute",
     "night": "3 minutes: a demo night, and the unchanged one after it",
