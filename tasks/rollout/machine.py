@@ -100,18 +100,14 @@ def walk(differences: FloatArray, bound: float, streams: int, policy: Policy) ->
     walk, in one go or night by night.
     """
     x = clipped(differences, bound)
-    totals = np.cumsum(differences)
-    favour, against = log_e_values(x, streams), log_e_values(-x, streams)
+    return stepped(np.stack([log_e_values(x, streams), log_e_values(-x, streams), x, np.cumsum(differences)]), policy)
+
+
+def stepped(path: FloatArray, policy: Policy) -> Iterator[tuple[State, Step]]:
+    """As ``walk``, from ln E, ln E of the other direction, the clipped differences and their running sums: (4, n)."""
     step = 0
-    for date in range(len(x)):
-        state = State(
-            dates=date + 1,
-            log_e=float(favour[date]),
-            log_against=float(against[date]),
-            latest=float(x[date]),
-            total=float(totals[date]),
-            step=step,
-        )
+    for date, (log_e, log_against, latest, total) in enumerate(path.T.tolist(), start=1):
+        state = State(dates=date, log_e=log_e, log_against=log_against, latest=latest, total=total, step=step)
         found = decide(state, policy)
         yield state, found
         if found.ends:

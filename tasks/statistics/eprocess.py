@@ -77,8 +77,7 @@ class Purses:
     def add(self, x: FloatArray) -> FloatArray:
         """Settle the next date, x (paths,) in [-1, 1], and return ``log_e`` (paths,). Raises ValueError outside."""
         values = np.atleast_1d(np.asarray(x, dtype=np.float64))
-        if not (np.abs(values) <= 1.0).all():
-            raise ValueError("x must lie in [-1, 1] and not be NaN: clip it first")
+        _require_clipped(values)
         turn = self.dates % self._log_wealth.shape[1]
         purse = self._log_wealth[:, turn, :]
         purse += np.log1p(values[:, None] * self._bets)
@@ -98,15 +97,21 @@ class Purses:
 
 
 def log_e_values(x: FloatArray, streams: int = 1) -> FloatArray:
-    """ln E after each date: x (n,) or (paths, n) in [-1, 1], the same shape back.
+    """ln E after each date: x (n,) or (paths, n) in [-1, 1], the same shape back. Raises ValueError outside.
 
     streams: one more than how many later dates' labels share a bar with a date's (h for daily bars and a horizon of h).
     """
     rows = np.atleast_2d(np.asarray(x, dtype=np.float64))
-    purses, out = Purses(streams, len(rows)), np.empty(rows.shape)
-    for date in range(rows.shape[1]):
-        out[:, date] = purses.add(rows[:, date])
-    return out.reshape(np.shape(x))
+    _require_clipped(rows)
+    bets = np.asarray(BETS)
+    logs, after_loss = np.log1p(rows[:, :, None] * bets), np.log1p(-bets)
+    date, worth = np.arange(rows.shape[1]), np.empty((*rows.shape, streams))
+    for turn in range(streams):
+        purse = np.concatenate([np.zeros((len(rows), 1, len(bets))), logs[:, turn::streams].cumsum(axis=1)], axis=1)
+        settled = (date - turn) // streams + 1
+        lost = _log_mean(purse + after_loss)[:, settled]
+        worth[:, :, turn] = np.where(date % streams == turn, _log_mean(purse)[:, settled], lost)
+    return _log_mean(worth).reshape(np.shape(x))
 
 
 def first_reach(log_e: FloatArray, level: float) -> npt.NDArray[np.int64]:
@@ -134,6 +139,11 @@ def dates_to_come(
         if (out > 0).all():
             break
     return out
+
+
+def _require_clipped(x: FloatArray) -> None:
+    if not (np.abs(x) <= 1.0).all():
+        raise ValueError("x must lie in [-1, 1] and not be NaN: clip it first")
 
 
 def _blocks(n: int, length: int, paths: int, mean: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

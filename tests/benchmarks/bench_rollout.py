@@ -31,7 +31,7 @@ from tasks.features import catalogue, matrix
 from tasks.labels.targets import make_labels
 from tasks.rollout import evidence, page, words
 from tasks.rollout.assess import Assessment, assess
-from tasks.rollout.machine import walk
+from tasks.rollout.machine import stepped
 from tasks.rollout.plan import SHARES, Plan, Policy
 from tasks.search import linear_fit
 from tasks.search.baselines import HAR
@@ -168,11 +168,11 @@ NULLS: dict[str, tuple[Null, int]] = {
 }
 
 
-def promoted(x: Floats, streams: int) -> int:
-    """How many paths (paths, dates) of clipped differences the machine promotes."""
-    policy = Policy(mode="gradual", level=LEVEL, limit=x.shape[1])
-    reached = first_reach(log_e_values(x, streams), LEVEL) > 0  # the others cannot be
-    return sum(list(walk(path, 1.0, streams, policy))[-1][1].verb == "promotes" for path in x[reached])
+def verbs(x: Floats, streams: int, limit: int) -> list[str]:
+    """What the machine ends with on each path (paths, dates) of clipped differences."""
+    policy = Policy(mode="gradual", level=LEVEL, limit=limit)
+    favour, against, total = log_e_values(x, streams), log_e_values(-x, streams), np.cumsum(x, axis=1)
+    return [list(stepped(path, policy))[-1][1].verb for path in np.stack([favour, against, x, total], axis=1)]
 
 
 def _replays() -> Iterator[str]:
@@ -231,15 +231,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _nulls(paths: int) -> int:
-    print(f"\nnulls, {paths:,} paths of {LIMIT} dates: how often E ever reaches 20, 40, 120; how often promoted (1/40)")
+    print(f"\nnulls, {paths:,} paths of {LIMIT} dates: how often E ever reaches 20, 40, 120; and ends")
     worst = 0
     for number, (name, (null, streams)) in enumerate(NULLS.items()):
         d = null(np.random.default_rng([7, number]), paths, LIMIT)
         x = np.clip(d / np.quantile(np.abs(d), 0.99), -1.0, 1.0)
         log_e = log_e_values(x, streams)
         rates = [(first_reach(log_e, level) > 0).sum() for level in LEVELS]
-        machine = promoted(x, streams)
-        print(f"{name:20} " + "  ".join(f"{rate / paths:7.2%}" for rate in rates) + f"  promoted {machine / paths:.2%}")
+        ends = verbs(x, streams, LIMIT)
+        machine, back = ends.count("promotes"), ends.count("rolls back")
+        reached = "  ".join(f"{rate / paths:7.2%}" for rate in rates)
+        print(f"{name:20} {reached}  promoted {machine / paths:.2%}, rolled back {back / paths:.2%}")
         for count, level in zip((*rates, machine), (*LEVELS, LEVEL), strict=True):
             worst = max(worst, int(stats.beta.ppf(0.05, count, paths - count + 1) > level)) if count else worst
     return worst
