@@ -36,10 +36,11 @@ class Hilbert:
         p, x, d, q = self._prices, self._smooth, self._detrended, self._quadrature
         adjusted = 0.075 * self._period + 0.54
         x.appendleft((4.0 * p[0] + 3.0 * p[1] + 2.0 * p[2] + p[3]) * 0.1)
-        d.appendleft((A * x[0] + B * x[2] - B * x[4] - A * x[6]) * adjusted)
-        q.appendleft((A * d[0] + B * d[2] - B * d[4] - A * d[6]) * adjusted)
-        ahead_i = (A * d[3] + B * d[5] - B * d[7] - A * d[9]) * adjusted
-        ahead_q = (A * q[0] + B * q[2] - B * q[4] - A * q[6]) * adjusted
+        # In TA-Lib's order, in which a price that stands still leaves exactly nothing.
+        d.appendleft((A * x[0] - A * x[6] - B * x[4] + B * x[2]) * adjusted)
+        q.appendleft((A * d[0] - A * d[6] - B * d[4] + B * d[2]) * adjusted)
+        ahead_i = (A * d[3] - A * d[9] - B * d[7] + B * d[5]) * adjusted
+        ahead_q = (A * q[0] - A * q[6] - B * q[4] + B * q[2]) * adjusted
         self._measure(0.2 * (d[3] - ahead_q) + 0.8 * self._i2, 0.2 * (q[0] + ahead_i) + 0.8 * self._q2)
         self._adapt(price, d[3], q[0])
         self.values = {
@@ -51,8 +52,8 @@ class Hilbert:
 
     def _measure(self, i2: float, q2: float) -> None:
         """The dominant period, from how far the phasor turned; limited in its steps and to 6..50 bars."""
-        self._re += 0.2 * (i2 * self._i2 + q2 * self._q2 - self._re)
-        self._im += 0.2 * (i2 * self._q2 - q2 * self._i2 - self._im)
+        self._re = 0.2 * (i2 * self._i2 + q2 * self._q2) + 0.8 * self._re
+        self._im = 0.2 * (i2 * self._q2 - q2 * self._i2) + 0.8 * self._im
         self._i2, self._q2 = i2, q2
         before = period = self._period
         if self._im != 0.0 and self._re != 0.0:
