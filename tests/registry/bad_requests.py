@@ -78,6 +78,11 @@ REQUESTS = (
     Request("negative volume", at(-3, volume=-1.0), "'volume' negative: 1 bars"),
     Request("a time twice", lambda bars: pd.concat([bars, bars.iloc[-1:]]), "times given twice: 1 bars, at 2016-03-2"),
     Request("unsorted times", lambda bars: bars.iloc[::-1], "out of time order: sort them by time"),
+    Request(
+        "two files joined in the wrong order",
+        lambda bars: pd.concat([bars.iloc[160:], bars.iloc[:160]]),
+        "SPX: bars out of time order: sort them by time; 1 bars are not later than .* the first is bar 161",
+    ),
     Request("times that are numbers", lambda bars: bars.assign(time=range(len(bars))), "'time' holds numbers"),
     Request("no time", at(-3, time=pd.NaT), "bars have no time"),
     Request("weekly bars", lambda bars: bars.iloc[::5], "takes bars of 1d, these are usually 7 days"),

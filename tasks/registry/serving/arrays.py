@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...errors import ModelInputError
 from ...features.dates import NANOSECONDS_A_DAY
-from .bars import NUMBERS, PRICES, BarRules, SymbolBars, checked, known_symbol
+from .bars import NUMBERS, PRICES, BarRules, SymbolBars, checked, known_symbol, require_order
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -36,7 +36,9 @@ def read_arrays(bars: Arrays, rules: BarRules, symbol: str = "", tail: int | Non
     names = NUMBERS if rules.has_volume or "volume" in bars else PRICES
     rows = _length(bars, ("time", *names))
     kept = slice(rows - min(rows, tail or rows), rows)
-    time = instants(bars["time"])[kept]
+    every = instants(bars["time"])
+    require_order(symbol, every[: kept.start + 1])
+    time = every[kept]
     numbers = np.zeros((len(NUMBERS), len(time)))
     for i, name in enumerate(names):
         numbers[i] = bars[name][kept]

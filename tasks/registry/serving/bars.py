@@ -76,7 +76,14 @@ def read_bars(bars: pd.DataFrame, rules: BarRules, tail: int | None = None) -> l
     Raises ModelInputError as the module says.
     """
     _require_columns(bars, rules)
-    return [_read(bars, symbol, rows, rules) for symbol, rows in _by_symbol(bars, rules, tail)]
+    read = []
+    for symbol, rows in _by_symbol(bars, rules):
+        kept = rows if tail is None else rows[-tail:]
+        if len(kept) < len(rows):
+            earlier = rows[: len(rows) - len(kept) + 1]
+            require_order(symbol, _stamped(bars["time"], earlier, symbol))
+        read.append(_read(bars, symbol, kept, rules))
+    return read
 
 
 def _require_columns(bars: pd.DataFrame, rules: BarRules) -> None:
@@ -92,9 +99,9 @@ def _require_columns(bars: pd.DataFrame, rules: BarRules) -> None:
         raise ModelInputError("bars are empty")
 
 
-def _by_symbol(bars: pd.DataFrame, rules: BarRules, tail: int | None) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
+def _by_symbol(bars: pd.DataFrame, rules: BarRules) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
     if "symbol" not in bars.columns:
-        yield known_symbol("", rules, "give a column 'symbol'"), _last(np.arange(len(bars)), tail)
+        yield known_symbol("", rules, "give a column 'symbol'"), np.arange(len(bars))
         return
     alone = _only_symbol(bars["symbol"])
     groups = {alone: np.arange(len(bars))} if alone else bars.groupby("symbol", sort=False, dropna=False).indices
@@ -105,7 +112,7 @@ def _by_symbol(bars: pd.DataFrame, rules: BarRules, tail: int | None) -> Iterato
     if never_seen:
         raise ModelInputError(_never_seen(never_seen, rules))
     for symbol, rows in groups.items():
-        yield str(symbol), _last(np.asarray(rows), tail)
+        yield str(symbol), np.asarray(rows)
 
 
 def _only_symbol(symbols: pd.Series) -> str:
@@ -134,8 +141,23 @@ def _which(rules: BarRules, what: str) -> str:
     return f"the model knows {len(rules.symbols)} symbols ({_some(rules.symbols)}): {what}"
 
 
-def _last(rows: npt.NDArray[np.intp], tail: int | None) -> npt.NDArray[np.intp]:
-    return rows if tail is None else rows[-tail:]
+def require_order(symbol: str, time: npt.NDArray[np.int64]) -> None:
+    """That times before the tail ascend into it: else the last rows are not the latest. Raises ModelInputError."""
+    steps = time[1:] <= time[:-1]
+    if steps.any():
+        late = np.flatnonzero(steps)
+        raise ModelInputError(
+            f"{_of(symbol)}bars out of time order: sort them by time; {len(late)} bars are not later than the one "
+            f"before, the first is bar {late[0] + 2}"
+        )
+
+
+def _stamped(times: pd.Series, rows: npt.NDArray[np.intp], symbol: str) -> npt.NDArray[np.int64]:
+    """Instants of which only the order is asked: without the checks of those that are predicted from."""
+    stamps = times.array
+    if isinstance(stamps, pd.arrays.DatetimeArray):
+        return np.asarray(stamps, dtype="datetime64[ns]").view(np.int64)[rows]
+    return _instants(times.iloc[rows], symbol)[0]
 
 
 def _read(bars: pd.DataFrame, symbol: str, rows: npt.NDArray[np.intp], rules: BarRules) -> SymbolBars:
@@ -172,8 +194,8 @@ def checked(
 
 def _numbers(values: pd.Series, symbol: str) -> npt.NDArray[np.float64]:
     if not _is_numeric(values):
-        found = f"{values.dtype} {values.iloc[0]!r}"
-        raise ModelInputError(f"{_of(symbol)}column '{values.name}' must hold numbers, got {found}")
+        wrong = next((value for value in values if isinstance(value, (str, bool))), values.iloc[0])
+        raise ModelInputError(f"{_of(symbol)}column '{values.name}' must hold numbers, got {values.dtype} {wrong!r}")
     try:
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
@@ -190,7 +212,7 @@ def _instants(values: pd.Series, symbol: str) -> tuple[npt.NDArray[np.int64], bo
     """Nanoseconds since 1970 UTC, and whether the stamps carried no zone (they are then read as they stand)."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         raise ModelInputError(
-            f"{_of(symbol)}column 'time' holds numbers ({values.iloc[0]!r}): seconds and milliseconds look alike, so "
+            f"{_of(symbol)}column 'time' holds numbers ({values.iloc[0]}): seconds and milliseconds look alike, so "
             "give dates, ISO 8601 text or timestamps"
         )
     try:
