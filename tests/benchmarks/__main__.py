@@ -14,6 +14,7 @@ LENGTH = {
     "drift": "4 minutes: 352 histories of twelve to twenty years",
     "false_promotion": "4 minutes: 300 universes through 60 nights",
     "features": "1 minute",
+    "intervals": "20 seconds",
     "night": "3 minutes: a demo night, and the unchanged one after it",
     "rollout": "1 minute: replays on the S&P 500, and 10,000 null rollouts",
     "power": "5 minutes: 1,120 universes, 320 of them of 468 stocks",
