@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tasks.evaluation import Decision
 from tasks.registry import card_results, card_use
 from tasks.registry.bundle import versions
 from tasks.registry.card_parts import Section, bullets, plain, table
@@ -22,6 +21,8 @@ __all__ = ["LONGEST", "card", "description", "outcome", "version_tags"]
 LONGEST = 5000
 """Characters that MLflow's databases keep of a version's description."""
 TOP = 10
+FIRST = 2
+"""Reasons that stand at the head; the others have a section of their own."""
 _MORE = "*Left out here for length: {titles}. `nocturne card {name}` shows the whole.*"
 
 
@@ -48,28 +49,27 @@ def _page(head: str, kept: list[Section], left: list[Section], name: str) -> str
 
 
 def _head(night: Night, entry: Entry) -> str:
-    decision = _decision(entry.decision, outcome(entry))
-    return f"# {night.problem.name}: {plain(entry.name)}\n\n{card_use.lead(night, entry)}\n\n{decision}"
-
-
-def _decision(decision: Decision, result: str) -> str:
-    lines = bullets(plain(reason, 600) for reason in decision.reasons)
-    return f"**Decision: {result}** (the night: {decision.outcome})\n\n{lines}".rstrip()
+    decision = entry.decision
+    said = f"**Decision: {outcome(entry)}** (the night: {decision.outcome})"
+    why = bullets(plain(reason, 600) for reason in decision.reasons[:FIRST])
+    parts = (f"# {night.problem.name}: {plain(entry.name)}", card_use.lead(night, entry), said, why)
+    return "\n\n".join(filter(None, parts))
 
 
 def _sections(night: Night, entry: Entry) -> list[Section]:
     evidence = entry.evidence
     return [
         Section("Model details", card_use.details(night, entry), weight=9),
-        Section("Intended use", card_use.intended(night, entry), weight=7),
+        Section("Intended use", card_use.intended(night, entry), weight=8),
         *card_results.sections(night, entry),
-        Section("Leading features", _features(night, entry), weight=6),
-        Section("Data", card_use.data(night), weight=4),
+        Section("Reasons", bullets(plain(reason, 600) for reason in entry.decision.reasons[FIRST:]), weight=2),
+        Section("Leading features", _features(night, entry), weight=8),
+        Section("Data", card_use.data(night), weight=5),
         Section("Degraded", bullets(plain(note, 400) for note in _degraded(night, entry)), weight=8),
         Section("Alarms", bullets(plain(alarm, 400) for alarm in (evidence.alarms if evidence else ())), weight=9),
         Section("Waived", bullets(map(plain, evidence.waivers if evidence else ())), weight=9),
-        Section("What it does not promise", card_use.promises(entry), weight=6),
-        Section("Ethics", card_use.ETHICS, weight=2),
+        Section("What it does not promise", card_use.promises(entry), weight=7),
+        Section("Ethics", card_use.ETHICS, weight=3),
         Section("Use, verify, roll back", card_use.use(night.problem.name, entry.gated.engine), weight=9),
         Section("Versions", _versions(night, entry), weight=1),
     ]
@@ -104,10 +104,11 @@ def _coefficients(path: Path) -> list[tuple[str, float]]:
 
 
 def _versions(night: Night, entry: Entry) -> str:
+    problem = night.problem.digest()[:12]
     packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     return bullets(
         (
-            f"code {plain(night.code_version)}, lock `{lock_digest()[:12]}`, problem `{night.problem.digest()[:12]}`",
+            f"code `{plain(night.code_version)[:12]}`, lock `{lock_digest()[:12]}`, problem `{problem}`",
             f"candidate {plain(entry.gated.name)}, tags `recipe_sha256`, `snapshot_sha256`, `model_sha256`",
             packages,
         )

@@ -15,25 +15,27 @@ _WIDTH = 1.959964  # the normal's 97.5 % point
 
 def sections(night: Night, entry: Entry) -> list[Section]:
     """What was measured, in the order in which it is read."""
-    gate, walked = _gate(entry.evidence), _walked(night, entry)
     return [
-        Section("Gate window", gate, weight=9),
-        Section("Walk-forward folds", walked, weight=8),
+        Section("Gate window", _gate(entry), weight=9),
+        Section("Walk-forward folds", _walked(night, entry), weight=7),
         Section("By stretch of time", _stretches(night, entry.score), weight=3),
-        Section("Intervals", _coverage(entry.coverage), weight=7),
+        Section("Intervals", _coverage(entry.coverage), weight=8),
         Section("After costs", _backtests(entry.backtests), weight=6),
         Section("Refresh", _refresh(entry.evidence), weight=4),
     ]
 
 
-def _gate(evidence: Evidence | None) -> str:
+def _gate(entry: Entry) -> str:
+    evidence = entry.evidence
     if evidence is None or not evidence.comparisons:
         why = evidence.not_read if evidence is not None else ""
         return f"Not read: {plain(why, 400)}" if why else ""
     lead = (
         f"Read {evidence.read} of the gate in the term from {evidence.term}, each test at {evidence.level:.3g}. "
-        "Nothing before the gate saw these dates. Gain: rival's loss less this recipe's, with its 95 % interval."
+        "Nothing before the gate saw these dates."
     )
+    if entry.gated.name != evidence.challenger:
+        return f"{lead} {_of_another(entry.gated.name, evidence)}"
     head = (
         "rival",
         "role",
@@ -46,7 +48,22 @@ def _gate(evidence: Evidence | None) -> str:
         "HLN p",
         "QLIKE p",
     )
-    return f"{lead}\n\n{table(head, map(_comparison, evidence.comparisons))}"
+    gain = "Gain: the rival's loss less this recipe's, with its 95 % interval."
+    return f"{lead} {gain}\n\n{table(head, map(_comparison, evidence.comparisons))}"
+
+
+def _of_another(name: str, evidence: Evidence) -> str:
+    """The losses alone, for a model that is not the one that was tested: a baseline, or the refreshed champion."""
+    own = evidence.gate_losses.get(name, math.nan)
+    words = (
+        f"The tests were of the challenger {plain(evidence.challenger)}, not of this model; losses on the same dates:"
+    )
+    ordered = sorted(evidence.gate_losses.items(), key=lambda item: item[1])
+    rows = [
+        (f"**{plain(other, 40)}**" if other == name else plain(other, 40), f"{loss:.6g}", figure(loss - own, "+.3g"))
+        for other, loss in ordered
+    ]
+    return f"{words}\n\n{table(('model', 'loss', 'more than here'), rows)}"
 
 
 def _comparison(item: GateComparison) -> tuple[str, ...]:
@@ -71,11 +88,10 @@ def _walked(night: Night, entry: Entry) -> str:
     if score is None:
         return ""
     board = night.leaderboard
-    interval = between(*score.skill_interval, ".3f")
     lead = (
         f"Rank {score.rank} of {len(board.scores)} on {board.dates:,} dates ({board.rows:,} rows), refitted before "
-        f"each fold. {score.metric.upper()} {score.score:.6g} ({score.direction}). Skill against the best baseline "
-        f"{score.skill:.3f}{f' (95 %: {interval})' if interval else ''}. Chosen by these rows, so they flatter."
+        f"each fold. {score.metric.upper()} {score.score:.6g} ({score.direction}). {_skill(score)} Recipes are ranked "
+        "by these rows, so they flatter the best."
     )
     others = [other for other in board.scores if other.engine == "baseline" and other.candidate != score.candidate]
     rows = [
@@ -83,6 +99,14 @@ def _walked(night: Night, entry: Entry) -> str:
         for other in others
     ]
     return "\n\n".join(part for part in (lead, table(("baseline", score.metric, "p that it is as good"), rows)) if part)
+
+
+def _skill(score: Score) -> str:
+    low, high = score.skill_interval
+    if score.skill == low == high == 0:
+        return "It is the best baseline itself."
+    interval = between(low, high, ".3f")
+    return f"Skill against the best baseline {score.skill:.3f}{f' (95 %: {interval})' if interval else ''}."
 
 
 def _stretches(night: Night, score: Score | None) -> str:

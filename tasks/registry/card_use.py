@@ -51,11 +51,11 @@ def details(night: Night, entry: Entry) -> str:
 
 def _fits(entry: Entry) -> str:
     if entry.one_fit:
-        return f"This is the gated fit itself, fitted through {entry.gated_training_end}."
+        return f"This is the gated fit itself, fitted through {day(entry.gated_training_end)}."
     distance = f" On the gate rows it differs from it by {entry.distance:.3g} (RMS)." * math.isfinite(entry.distance)
     return (
-        f"The gated recipe, refitted through {entry.shipped_training_end}. **It was not itself gated**: the evidence "
-        f"below is that of the fit through {entry.gated_training_end}.{distance}"
+        f"The gated recipe, refitted through {day(entry.shipped_training_end)}. **It was not itself gated**: the "
+        f"evidence below is that of the fit through {day(entry.gated_training_end)}.{distance}"
     )
 
 
@@ -83,7 +83,7 @@ def _limits(target: Target, smearing: float) -> tuple[str, ...]:
 def data(night: Night) -> str:
     """The bars, and which of them served for what."""
     snapshot, rows = night.snapshot, night.rows
-    windows = table(("window", "from", "to", "dates"), [_window(window) for window in (*rows.windows, *rows.folds)])
+    windows = table(("window", "from", "to", "dates"), map(_window, rows.windows))
     facts = (
         f"Snapshot `{snapshot.sha256[:12]}`: {snapshot.bars.rows:,} bars. {rows.purged} rows purged by the label's "
         f"end, {rows.embargo} bars of embargo. {len(night.features.spec.columns)} features, from past bars alone."

@@ -101,6 +101,17 @@ def test_the_card_has_every_section_with_its_figures(night: Night, entry: Entry)
     assert "None" not in page
 
 
+def test_a_baseline_is_not_given_the_challengers_tests(night: Night, entry: Entry) -> None:
+    losses = {"lhar": 0.203, "ridge-0": 0.212, "har": 0.211}
+    page = card(night, replace(entry, evidence=evidence(challenger="other", gate_losses=losses)))
+    assert "The tests were of the challenger other, not of this model" in page
+    assert "| **ridge-0** | 0.212 | +0 |" in page
+    assert "| lhar | 0.203 | -0.009 |" in page
+    assert "p (one-sided)" not in page
+    best = replace(entry, score=replace(night.leaderboard.scores[0], skill=0.0, skill_interval=(0.0, 0.0)))
+    assert "It is the best baseline itself." in card(night, best)
+
+
 def test_a_linear_model_without_importance_shows_its_coefficients(night: Night, entry: Entry) -> None:
     page = card(night, entry)
     assert "| `har_1` | +0.5 |" in page
