@@ -16,7 +16,7 @@ from tests.features.test_last import COLUMNS, LONGEST, ODD, apart, scales
 
 
 def check_stream(bars: Bars, warm: int, rows: int, every: int = 1) -> None:
-    """Of ``rows`` bars after a warm start, each or each so-manieth, against the batch that starts where the warm history does."""
+    """Every so-manieth of ``rows`` bars after a warm history, against the batch that starts where that does."""
     full = matrix.compute(cut(bars, 0, warm + rows), COLUMNS, TICK)
     running, scale = Running(COLUMNS, TICK), scales(full)
     running.warm(cut(bars, 0, warm))

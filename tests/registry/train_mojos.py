@@ -1,4 +1,4 @@
-"""How ``mojos/`` was made: two tiny models trained in H2O, exported, with H2O's own predictions of their rows.
+"""How ``mojos/`` was made: three tiny models trained in H2O, exported, with H2O's own predictions of their rows.
 
 Run as a script with a folder: ``python tests/registry/train_mojos.py tests/registry/mojos``.
 """
@@ -17,6 +17,7 @@ from h2o.estimators import H2OGeneralizedLinearEstimator, H2OGradientBoostingEst
 from tasks.search.h2o_server import H2OServer
 
 COLUMNS = ("har_1", "har_5", "har_22", "return_1")
+SPARSE = (*COLUMNS, "ema_20", "rsi_14", "adx_14", "macd", "sma_50", "obv_10", "natr_14", "weekday")
 
 
 def main(folder: Path) -> None:
@@ -47,6 +48,7 @@ def train(folder: Path) -> None:
     value.train(x=names, y="y", training_frame=frame)
     probability = H2OGeneralizedLinearEstimator(family="binomial", seed=1)
     probability.train(x=names, y="up", training_frame=frame)
+    _sparse(folder, rng)
     said = {}
     for label, model in (("value", value), ("probability", probability)):
         path = model.download_mojo(path=str(folder))
@@ -58,6 +60,16 @@ def train(folder: Path) -> None:
     ]
     document = {"columns": COLUMNS, "said": list(said), "rows": rows}
     (folder / "said.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def _sparse(folder: Path, rng: np.random.Generator) -> None:
+    """Twelve columns of which the trees split on few: stumps that look for what two of them say."""
+    X = rng.normal(0.0, 1.0, (300, len(SPARSE)))
+    y = np.sign(X[:, 4]) + 0.5 * np.sign(X[:, 9])
+    frame = h2o.H2OFrame(np.column_stack([X, y]).tolist(), column_names=[*SPARSE, "y"])
+    model = H2OGradientBoostingEstimator(ntrees=6, max_depth=2, seed=1, min_rows=40)
+    model.train(x=list(SPARSE), y="y", training_frame=frame)
+    Path(model.download_mojo(path=str(folder))).rename(folder / "sparse.zip")
 
 
 if __name__ == "__main__":
