@@ -15,7 +15,7 @@ ingest ─ features ─ win- ├─ linear ────┤─ short- ─├─ l
 5. Leaderboard: one scorer over the joined out-of-sample predictions; the ledger counts what was tried; backtests.
 6. Refit: the leader's recipe and every baseline on everything before the gate; the champion's, to refresh it.
 7. Gate: a pure decision from the losses on the gate window. Default: keep the champion.
-8. Register: log everything, load the registered version afresh, compare, and only then move the alias.
+8. Register: log everything, load what is to hold an alias afresh, compare, and only then move it; keep a fallback.
 9. Report: a page, and the same facts as artifacts.
 
 What this flow does not do: touch a frame, a model or MLflow. It passes references between tasks.
@@ -51,8 +51,8 @@ from tasks.registry.task import (
     licence_due,
     log_night,
     open_registry,
-    promote,
     register_version,
+    take_places,
 )
 from tasks.report.facts import Facts, forecasts
 from tasks.report.task import publish
@@ -118,6 +118,8 @@ def nightly(problem: Problem) -> Facts:
             leaderboard=replace(board, alarms=inspect(problem, rows, board, refitted, truncated)),
             code_version=code_digest("tasks", "flows"),
             notes=(*rows.warnings, *notes(results, (*walked, *refitted, explained.result()))),
+            importance_of=leader.name,
+            importance=explained.result().importance,
         )  # fmt: skip
         fits = Fits.of(refitted)
         verdict = judge(night, fits, incumbent)
@@ -126,8 +128,7 @@ def nightly(problem: Problem) -> Facts:
     with clock.stage("register"):
         logged = log_night(night)
         registered = register_version(night, logged, verdict.entry)
-        if verdict.decision.promote:
-            promote(registered, verdict.entry, night, incumbent)
+        take_places(night, logged, fits, verdict.entry, registered, incumbent)
     with clock.stage("report"):
         facts = Facts(
             run_id=str(flow_run.get_id()),
