@@ -125,6 +125,10 @@ class Intervals:
         reach = self.radius(coverage) * np.asarray(scale, dtype=np.float64)
         return prediction - reach, prediction + reach
 
+    def adaptive(self, coverage: float = 0.9, gamma: float = GAMMA, alpha: float | None = None) -> AdaptiveIntervals:
+        """Intervals that learn from outcomes, from this start or from a kept ``alpha``; see ``AdaptiveIntervals``."""
+        return AdaptiveIntervals(self, coverage, gamma, alpha)
+
 
 class AdaptiveIntervals:
     """Intervals that learn from outcomes: ACI, alpha += gamma · (asked - missed), for a service that hears of them.

@@ -124,7 +124,7 @@ def test_a_sound_file_is_read_back(tmp_path: Path) -> None:
 def test_told_every_outcome_the_misses_are_bounded_whatever_happens(
     dates: list[list[float]], coverage: float, gamma: float, late: int
 ) -> None:
-    service = AdaptiveIntervals(ONE, coverage, gamma)
+    service = ONE.adaptive(coverage, gamma)
     given_then: list[tuple[np.ndarray, np.ndarray]] = []
     missed: list[float] = []
     for told, outcomes in enumerate(dates, start=-late):
