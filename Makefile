@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 export NOCTURNE_HOME ?= $(CURDIR)/var
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench leaks lock lock-check format clean run doctor
+.PHONY: help demo test check bench client leaks lock lock-check format clean run doctor
 
 help: ## list the targets
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ check: $(STAMP) lock-check ## lint, types, the rules of the house, the lock
 
 bench: $(STAMP) ## benchmarks as a table of ratios
 	@$(BIN)/python -m tests.benchmarks
+
+client: $(STAMP) ## the wheel that consumers install, into dist/
+	@$(BIN)/python -m deployments.client
 
 leaks: $(STAMP) ## plant every leak in real bars and show which defence catches it
 	@$(BIN)/python -m tests.leaks

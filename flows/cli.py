@@ -10,6 +10,7 @@ import difflib
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,18 +33,6 @@ app = typer.Typer(
     add_completion=False,
 )
 err = Console(stderr=True)
-for command in (cli_bars.check, cli_bars.features, cli_registry.models, cli_registry.ledger, cli_bars.predict):
-    app.command()(command)
-app.command()(cli_registry.rollback)
-app.command()(cli_client.pull)
-app.command()(cli_client.serve)
-app.command()(cli_card.card)
-app.command()(cli_monitor.monitor)
-app.command()(cli_rollout.shadow)
-app.command()(cli_rollout.rollout)
-app.command()(cli_keys.verify)
-app.add_typer(cli_keys.keys, name="keys")
-
 PROBLEMS = PROJECT / "deployments" / "problems"
 
 
@@ -61,7 +50,7 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-@app.command()
+@app.command(rich_help_panel="Nights")
 def run(
     problem: Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")] = "",
     file: Annotated[Path | None, typer.Option(help="A problem file instead of a name.")] = None,
@@ -84,7 +73,7 @@ def run(
     show(as_json, document, _render_night)
 
 
-@app.command()
+@app.command(rich_help_panel="Nights")
 def canary(
     problem: Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")] = "",
     file: Annotated[Path | None, typer.Option(help="A problem file instead of a name.")] = None,
@@ -176,7 +165,7 @@ def _render_night(document: dict[str, Any]) -> None:
         Console().print(part, soft_wrap=not isinstance(part, Table | Panel))
 
 
-@app.command()
+@app.command(rich_help_panel="Nights")
 def doctor(as_json: Json = False) -> None:
     """Check Python, JRE, TA-Lib, H2O, Keras, ports, disk and the MLflow store; say how to mend what is wrong."""
     import dataclasses
@@ -198,6 +187,21 @@ def _render_doctor(document: dict[str, Any]) -> None:
         if check["cure"]:
             out.print(f"    → {check['cure']}", markup=False, highlight=False, soft_wrap=True)
 
+
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Bars": (cli_bars.check, cli_bars.features),
+    "Models": (
+        cli_registry.models, cli_card.card, cli_bars.predict, cli_client.pull, cli_client.serve, cli_keys.verify,
+        cli_registry.rollback,
+    ),
+    "Watching": (cli_monitor.monitor, cli_rollout.shadow, cli_rollout.rollout, cli_registry.ledger),
+}  # fmt: skip
+"""The other commands, by what they are about; help shows them in this order."""
+
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(cli_keys.keys, name="keys", rich_help_panel="Models")
 
 if __name__ == "__main__":
     main()
