@@ -103,11 +103,7 @@ def test_two_versions_live_beside_a_module_called_tasks(
     raw(bars).to_parquet(tmp_path / "bars.parquet")
     old = travel.write_package(tmp_path / "one").name
     copy_project(tmp_path / "changed")
-    matrix = tmp_path / "changed" / "features" / "matrix.py"
-    # The other version computes every feature twice as large.
-    matrix.write_text(
-        matrix.read_text() + "\n\n_plain = compute\n\n\ndef compute(*given):\n    return 2 * _plain(*given)\n"
-    )
+    double_features(tmp_path / "changed")
     monkeypatch.setattr(travel, "ROOT", tmp_path / "changed")
     new = travel.write_package(tmp_path / "two").name
     (tmp_path / "stranger").mkdir()
@@ -138,3 +134,10 @@ def copy_project(folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((travel.ROOT / name).read_bytes())
+
+
+def double_features(project: Path) -> None:
+    """Another version of the code, in which the columns of volatility are twice as large."""
+    terms = project / "features" / "volatility_terms.py"
+    twice = "tuple(replace(entry, compute=lambda s, plain=entry.compute: 2 * plain(s)) for entry in FEATURES)"
+    terms.write_text(f"{terms.read_text()}\n\nfrom dataclasses import replace\n\nFEATURES = {twice}\n")
