@@ -32,15 +32,17 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import settings
 from flows.progress import StageClock
+from flows.rollout import begin as begin_rollout
 from tasks.backtest.candidates import check_rule
 from tasks.backtest.task import backtest, backtest_gate, draw_tear_sheet, zipline_check
 from tasks.bars.task import ingest
 from tasks.contracts import EngineResult, FeatureMatrix, Rows
 from tasks.environment import installed_versions
-from tasks.evaluation import CHAMPION
+from tasks.evaluation import CHAMPION, Decision
 from tasks.features.catalogue import lookback
 from tasks.features.task import build_features, check_features, specification
 from tasks.leaderboard.task import inspect, other_histories, score, shortlist
+from tasks.live import Standing
 from tasks.problem import Problem
 from tasks.registry.fits import Fits
 from tasks.registry.records import Night
@@ -128,7 +130,8 @@ def nightly(problem: Problem) -> Facts:
     with clock.stage("register"):
         logged = log_night(night)
         registered = register_version(night, logged, verdict.entry)
-        take_places(night, logged, fits, verdict.entry, registered, incumbent)
+        now = take_places(night, logged, fits, verdict.entry, registered, incumbent)
+        _begin_takeover(problem, verdict.decision, now, registered.version)
     with clock.stage("report"):
         facts = Facts(
             run_id=str(flow_run.get_id()),
@@ -150,11 +153,11 @@ def nightly(problem: Problem) -> Facts:
             importance=explained.result().importance,
             warnings=night.notes,
             version=registered.version,
-            champion_version=registered.version if verdict.decision.promote else getattr(incumbent, "version", ""),
+            champion_version=now.champion,
             model_uri=f"models:/{problem.name}@champion",
             tracking_uri=logged.tracking_uri,
             run_url=logged.url,
-            bars_needed=registered.bars_needed if verdict.decision.promote else getattr(incumbent, "bars_needed", 0),
+            bars_needed=getattr(registered if now.champion == registered.version else incumbent, "bars_needed", 0),
             seconds=dict(clock.seconds),
             engine_seconds=seconds_by_engine((*results, *walked, *refitted)),
             versions=installed_versions(),
@@ -175,3 +178,9 @@ def _refit(problem: Problem, features: FeatureMatrix, rows: Rows, jobs: Jobs) ->
     """Recipes fitted again, an engine a process."""
     running = [refit.submit(problem, features, rows, engine, mine) for engine, mine in jobs.items()]
     return tuple(future.result() for future in running)
+
+
+def _begin_takeover(problem: Problem, decision: Decision, now: Standing, version: str) -> None:
+    """Begin the rollout of what the gate approved, where the problem lets it take over gradually."""
+    if problem.takeover == "gradual" and decision.outcome == "promoted" and now.challenger == version:
+        begin_rollout(problem, version)

@@ -119,6 +119,9 @@ class Problem(BaseModel):
     waive_survivorship: bool = _field(
         False, 54, "Promote return models of a universe of survivors; the waiver is recorded."
     )
+    takeover: Literal["at_once", "gradual"] = _field(
+        "at_once", 55, "How a new recipe that the gate approved replaces a champion: at once, or by a rollout."
+    )
     positions: Literal["sign", "proportional", "decile", "volatility_target"] = _field(
         "sign", 60, "How the backtest turns predictions into positions."
     )

@@ -4,7 +4,8 @@
 2. Entry and fallback are loaded afresh in one clean process and must repeat what was evaluated (``verification``).
 3. The entry becomes champion if the gate decided so, in the epoch after the one that the decision was made in; whoever
    moved anything meanwhile was first, and nothing is moved. Else it becomes the challenger, unless a rollout is under
-   way, it is a baseline or the champion's own recipe, or the night is in quarantine.
+   way, it is a baseline or the champion's own recipe, or the night is in quarantine. Where the problem lets a new
+   recipe take over gradually, what the gate approved becomes the challenger too: a rollout follows.
 4. The fallback takes its place.
 
 A version that fails verification takes no place; where it was to be champion, the night fails.
@@ -54,9 +55,10 @@ def take_places(  # noqa: PLR0917 - each is another stage's answer
         expected = _expected(ledger, subject, judged)
         spare = _spare(store, ledger, night, fits, entry, judged)
         spares = [] if spare is None else [Subject(registered=register(store, night, logged, spare), entry=spare)]
-        mine = [subject] if entry.decision.promote or _challenges(ledger, entry, judged, name) else []
+        leads = bool(entry.decision.promote) and not _gradually(night, entry, expected)
+        mine = [subject] if leads or _challenges(ledger, entry, judged, name) else []
         found = verify(store, [*mine, *spares], night) if mine or spares else ()
-        if entry.decision.promote:
+        if leads:
             _promote(store, ledger, subject, expected, found[0])
         elif mine:
             _challenge(store, ledger, subject, found[0])
@@ -119,6 +121,11 @@ def _with_champion(before: Standing, version: str, *, refreshed: bool) -> Standi
     )
 
 
+def _gradually(night: Night, entry: Entry, expected: Standing) -> bool:
+    """Whether a rollout is to come between the gate's approval and the alias: only where there is one to replace."""
+    return night.problem.takeover == "gradual" and entry.decision.outcome == "promoted" and bool(expected.champion)
+
+
 def _challenges(ledger: Ledger, entry: Entry, judged: ChampionInfo | None, name: str) -> bool:
     """Whether the entry is worth a challenger's place, and the place is free."""
     own = judged is not None and judged.recipe_sha256 == digest(entry.gated.recipe)
@@ -146,7 +153,9 @@ def _challenge(store: Store, ledger: Ledger, subject: Subject, found: float | Re
         return
     now = standing(ledger, name)
     if not under_way(ledger, name):
-        why = ("the night's leader, which the gate did not promote", *subject.entry.decision.reasons[:1])
+        approved = subject.entry.decision.outcome == "promoted"
+        how = "the gate approved it, and it takes over gradually" if approved else "the gate did not promote it"
+        why = (f"the night's leader: {how}", *subject.entry.decision.reasons[:1])
         change = replace(now, challenger=version)
         move(ledger, store, now, change, "challenged", why, _evidence(subject.entry), NIGHT)
 

@@ -245,7 +245,8 @@ def headline(facts: Facts) -> str:
     champion = clean(facts.evidence.champion, 80) if facts.evidence else ""
     name = clean(decision.promote, 80)
     if decision.outcome == "promoted" and name:
-        return f"{name} is the new champion" if champion else f"{name} is the first champion"
+        now = "takes over gradually" if gradual(facts) else "is the new champion"
+        return f"{name} {now}" if champion else f"{name} is the first champion"
     if decision.outcome == "refreshed" and name:
         return f"The champion is refreshed: {champion or name}, refitted through the last bar"
     if decision.outcome == "baseline" and name:
@@ -255,6 +256,12 @@ def headline(facts: Facts) -> str:
     if decision.outcome == "quarantined":
         return "Nothing was promoted: the evidence is in quarantine"
     return f"The champion stays: {champion}" if champion else "Nothing was promoted: there is no champion yet"
+
+
+def gradual(facts: Facts) -> bool:
+    """Whether what the gate approved takes over by a rollout, so that the champion is still the one before."""
+    decided = facts.decision.outcome == "promoted" and facts.problem.get("takeover") == "gradual"
+    return decided and facts.champion_version not in ("", facts.version)
 
 
 def verdict(comparison: GateComparison, alpha: float) -> str:
@@ -286,7 +293,7 @@ def standing(facts: Facts, score: Score) -> tuple[str, ...]:
     if facts.evidence and facts.evidence.champion.partition(" (version ")[0] == score.candidate:
         found.append("champion before")
     if facts.decision.promote and facts.decision.promote == score.candidate:
-        found.append("now champion")
+        found.append("takes over gradually" if gradual(facts) else "now champion")
     return tuple(found)
 
 
