@@ -38,6 +38,7 @@ from .registry.client.prediction_log import read_log
 from .registry.client.pulling import Pulled, pull
 from .registry.client.service import Champion
 
+__all__ = [
     "Champion",
     "ConfigurationError",
     "Event",

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -35,6 +36,7 @@ from .sources import open_source
 
 ASIDE_AFTER = 3
 """Failures in a row after which the champion is not asked again until it passed its health check."""
+log = logging.getLogger("nocturne.client")
 WAITING = 1_000
 """Requests whose other predictions may wait to be made; more are not logged, and that is said."""
 
@@ -261,7 +263,10 @@ def _look_again(of: weakref.ref[Champion], stop: threading.Event, seconds: float
         champion = of()
         if champion is None:
             return
-        champion.refresh()
+        try:
+            champion.refresh()
+        except Exception:  # the boundary of a thread: it must look again
+            log.exception("%s: the registry could not be looked at", champion.name)
         del champion
 
 

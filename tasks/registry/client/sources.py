@@ -128,7 +128,7 @@ class Registry:
         return Seen(
             name=name,
             aliases={alias: str(version) for alias, version in found.aliases.items()},
-            epoch=int(tags.get("nocturne.epoch") or 0),
+            epoch=_epoch(tags.get("nocturne.epoch", "")),
             share=_share(name, tags.get("nocturne.share", "")),
             drifted=tags.get("nocturne.drift", "") == "exceeded",
         )
@@ -229,6 +229,10 @@ def require_reachable(uri: str) -> None:
         socket.create_connection((parts.hostname, port), timeout=REACH_SECONDS).close()
     except OSError as error:
         raise RegistryAwayError(f"{_without_password(uri)}: nobody answers there: {error}") from error
+
+
+def _epoch(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _share(name: str, text: str) -> float:

@@ -104,12 +104,12 @@ class Shelf:
         path = variant(self.logged, self.folder / f"model-{len(self.sources)}", intercept, self.name, edit)
         return self.register(path, **tags)
 
-    def register(self, path: Path, uri: str = "", **tags: str) -> str:
+    def register(self, path: Path, uri: str = "", run_id: str | None = None, **tags: str) -> str:
         """Register a folder as it is."""
         client = self.store.client
         if not self.sources:
             client.create_registered_model(self.name)
-        version = str(client.create_model_version(self.name, uri or str(path)).version)
+        version = str(client.create_model_version(self.name, uri or str(path), run_id).version)
         for key, value in ({"model_sha256": folder_digest(path)} | tags).items():
             client.set_model_version_tag(self.name, version, key, value)
         self.sources[version] = path
