@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from flows.options import Json, show
 
@@ -83,6 +82,6 @@ def _render(document: dict[str, Any]) -> None:
         out.print(f"{document['name']}: {document['headline']}", markup=False)
         return
     for part in terminal.rollout(document):
-        out.print(part, soft_wrap=not isinstance(part, Table))
+        out.print(part)
     if document.get("page"):
         sys.stdout.write(f"  {document['page']}\n")
