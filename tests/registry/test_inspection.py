@@ -1,0 +1,142 @@
+"""``nocturne verify`` and ``nocturne keys``: what is sound is told, and what was altered is found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from tasks.errors import ConfigurationError, IntegrityError
+from tasks.registry import inspection, mlflow_store, nights, places, signing
+from tasks.registry.inspection import Inspection, inspect, sign_again
+from tasks.registry.ledger import Ledger
+from tasks.registry.records import Entry, Night, Registered
+from tasks.registry.signatures import signature_of
+from tasks.storage import home
+from tests.registry.conftest import NAME
+
+
+@pytest.fixture
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> signing.KeyPair:
+    """A key that the house signs with and trusts."""
+    made = signing.create_key(tmp_path / "keys")
+    monkeypatch.setenv(signing.KEY, str(made.private))
+    return made
+
+
+@pytest.fixture
+def champion(store: mlflow_store.Store, night: Night, entry: Entry, key: signing.KeyPair) -> Registered:
+    """Registered, sealed, proved and promoted."""
+    logged = nights.log_night(store, night)
+    registered = nights.register(store, night, logged, entry)
+    places.verify_and_promote(store, registered, entry, night, None)
+    return registered
+
+
+def look(store: mlflow_store.Store, version: str = "") -> Inspection:
+    with Ledger.open() as ledger:
+        return inspect(store, ledger, NAME, version)
+
+
+def states(found: Inspection) -> dict[str, str]:
+    return {finding.what: finding.state for finding in found.findings}
+
+
+def logged_file(pattern: str, registered: Registered) -> Path:
+    """A file of the champion's folder where the registry keeps it."""
+    store = mlflow_store.open_store()
+    source = str(store.client.get_model_version(NAME, registered.version).source).removeprefix("models:/")
+    (found,) = (home() / "mlflow").rglob(f"{source}/artifacts/{pattern}")
+    return found
+
+
+def test_from_promotion_to_theft(
+    champion: Registered, store: mlflow_store.Store, key: signing.KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One story, since registering takes seconds: sound, then altered in every way and put back."""
+    found = look(store)
+    assert states(found) == dict.fromkeys(("digest", "signature", "pickles", "manifest", "code", "parity"), "ok")
+    said = {finding.what: finding.said for finding in found.findings}
+    assert key.fingerprint[:16] in said["signature"]
+    assert "as recorded in the ledger" in said["digest"]
+    assert "ridge-0 (linear), shipped" in said["manifest"]
+    assert "60 predictions from tails on 60 gate dates" in said["parity"]
+
+    runner = CliRunner()
+    done = runner.invoke(app, ["verify", NAME, "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["ok"]) == (0, True)
+    assert runner.invoke(app, ["verify", NAME]).stdout.count("ok ") == 6
+
+    manifest = logged_file("artifacts/bundle/manifest.json", champion)
+    before = manifest.read_bytes()
+    manifest.write_bytes(before.replace(b'"seed": 1', b'"seed": 2'))
+    altered = look(store)
+    assert states(altered) == {
+        "digest": "bad", "signature": "bad", "pickles": "ok", "manifest": "none", "code": "none", "parity": "ok"
+    }  # fmt: skip
+    assert runner.invoke(app, ["verify", NAME]).exit_code == 1
+    with Ledger.open() as ledger, pytest.raises(IntegrityError, match="not known to be what was registered"):
+        sign_again(store, ledger, NAME)
+    manifest.write_bytes(before)
+
+    intruder = manifest.parent / "weights.bin"
+    intruder.write_bytes(b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.")
+    assert states(look(store))["pickles"] == "bad"
+    intruder.unlink()
+    assert look(store).ok
+
+    tags = store.client.get_model_version(NAME, "1").tags
+    for tag, finding in (("model_sha256", "digest"), ("signature", "signature"), ("parity_sha256", "parity")):
+        store.client.set_model_version_tag(NAME, "1", tag, "0" * 64)
+        assert [each.what for each in look(store).findings if each.state == "bad"] == [finding]
+        store.client.set_model_version_tag(NAME, "1", tag, tags[tag])
+
+    monkeypatch.delenv(signing.KEY)
+    unchecked = look(store)
+    assert unchecked.ok
+    assert states(unchecked)["signature"] == "none"
+    with Ledger.open() as ledger, pytest.raises(ConfigurationError, match="no signing key"):
+        sign_again(store, ledger, NAME)
+
+
+def test_a_rotated_key_signs_what_was_registered_before(
+    champion: Registered, store: mlflow_store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = signing.create_key(tmp_path / "new")
+    monkeypatch.setenv(signing.KEY, str(new.private))
+    assert states(look(store))["signature"] == "bad", "signed by a key that is no longer trusted"
+    done = CliRunner().invoke(app, ["keys", "sign", NAME, "--json"])
+    assert json.loads(done.stdout)["signing_key"] == new.fingerprint
+    assert look(store).ok
+    assert store.client.get_model_version(NAME, "1").tags["signing_key"] == new.fingerprint
+    with Ledger.open() as ledger:
+        kept = signature_of(ledger, NAME, "1")
+    assert kept is not None
+    assert kept.signing_key == new.fingerprint
+
+
+def test_who_is_not_there_is_said(store: mlflow_store.Store) -> None:
+    with Ledger.open() as ledger:
+        with pytest.raises(ConfigurationError, match=r"no registered model 'x' with a version that holds the alias"):
+            inspect(store, ledger, "x")
+        with pytest.raises(ConfigurationError, match="no registered model 'x' with version 7"):
+            inspect(store, ledger, "x", "7")
+
+
+def test_keys_are_shown_by_fingerprint_and_never_the_private_half(key: signing.KeyPair) -> None:
+    done = CliRunner().invoke(app, ["keys", "show", "--json"])
+    told = json.loads(done.stdout)
+    assert told["signing_key"]["fingerprint"] == key.fingerprint
+    assert told["trusted"] == {}
+    assert "PRIVATE" not in done.stdout
+
+
+def test_a_new_key_goes_where_it_is_told(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["keys", "new", "--folder", str(tmp_path / "k"), "--json"])
+    told = json.loads(done.stdout)
+    assert Path(told["private"]).stat().st_mode & 0o777 == 0o600
+    assert Path(told["public"]).is_file()
+    assert inspection.configured_key() is None
