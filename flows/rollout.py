@@ -37,6 +37,7 @@ from tasks.registry.ledger import Ledger
 from tasks.rollout import store as stores
 from tasks.rollout import words
 from tasks.rollout.assess import Assessment
+from tasks.rollout.machine import e_text
 from tasks.rollout.plan import LIMIT_DATES, SHARES, Ending, Mode, Outcome, Plan
 from tasks.rollout.reading import store_of, told, where
 from tasks.rollout.task import assessment, draft, publish, record
@@ -161,7 +162,8 @@ def _act(plan: Plan, now: Standing, found: Assessment) -> None:
     if step.ends:
         _end(plan, now, ENDINGS[step.verb], step.why)
     elif plan.mode == "gradual":
-        _move(plan, now, "rollout", step.why, share=step.share)
+        why = f"E is {e_text(found.state.log_e)} of {1 / plan.level:.4g} after {found.state.dates:,} dates"
+        _move(plan, now, "rollout", why, share=step.share)
 
 
 def _end(plan: Plan, now: Standing, outcome: Outcome, why: str) -> None:

@@ -115,7 +115,7 @@ def predictions(store: Store, name: str, uris: Sequence[str], snapshot: Snapshot
     for said in ask(store.tracking_uri, uris, snapshot):
         if said.error:
             raise RegistryError(f"{said.uri}: does not load and predict in a clean process: {said.error}")
-        file = f"said-{sha256_bytes(said.uri.encode())[:16]}-{snapshot.sha256[:16]}.parquet"
+        file = f"{sha256_bytes(said.uri.encode())[:16]}.parquet"  # one a model: what counts is kept by the rollout
         frame = pd.DataFrame({"prediction": said.predictions})
         refs.append(write_parquet(home() / "live" / name / "said" / file, frame))
     return tuple(refs)
