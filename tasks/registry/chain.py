@@ -56,8 +56,8 @@ class Chain:
     def transaction(self) -> Iterator[None]:
         """What is read and appended inside holds together, or not at all. Raises StorageError or IntegrityError."""
         with self._database.errors():
-            self._database.begin()
             try:
+                self._database.begin()
                 yield
                 self._database.commit()
             except BaseException:

@@ -159,7 +159,9 @@ class PostgresDatabase:
 
     def version(self) -> int:
         """From the schema's table ``version``, 0 where there is no schema or no table."""
-        known = self.query("SELECT to_regclass(?) IS NOT NULL AS known", (f"{SCHEMA}.version",))[0]["known"]
+        # to_regclass would answer from a cache that is older than the lock.
+        there = "SELECT 1 AS one FROM pg_tables WHERE schemaname = ? AND tablename = 'version'"
+        known = self.query(there, (SCHEMA,))
         found = self.query("SELECT max(number) AS number FROM version") if known else [{"number": None}]
         return int(found[0]["number"] or 0)
 

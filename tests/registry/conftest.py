@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,9 @@ from tasks.storage import write_parquet
 from tests.registry.servers import mlflow_server, remote_store
 
 __all__ = ["mlflow_server", "remote_store"]  # fixtures of this whole folder
+if TYPE_CHECKING:
+    from tests.registry.postgres import Server
+
 COLUMNS = ("har_1", "har_5", "har_22", "return_1")
 STORED = (*COLUMNS, "return_22", "ewma_94", "rsi_14", "weekday")
 """Columns of a night's matrix: more than its models use."""
@@ -276,6 +280,24 @@ def night(tmp_path: Path, bars: pd.DataFrame) -> Night:
 def entry(night: Night) -> Entry:
     """Its winner."""
     return make_entry(night)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; a test that asks for it is marked ``needs_postgres``."""
+    from tests.registry.postgres import server  # noqa: PLC0415 - its driver is an extra
+
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs_postgres)])
+def ledger(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    """A new ledger in either kind of database; who opens one afterwards, in any process, opens this one."""
+    if request.param == "postgres":
+        monkeypatch.setenv("NOCTURNE_LEDGER_URL", request.getfixturevalue("postgres").new_database())
+    with Ledger.open() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

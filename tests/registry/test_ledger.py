@@ -35,12 +35,6 @@ def asked(recipe: str = "r1", last: str = "2018-12-31", **changes: Any) -> Asked
     return dataclasses.replace(wish, **changes)
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Any:
-    with Ledger.open(tmp_path / "ledger.db") as opened:
-        yield opened
-
-
 def test_reads_are_numbered_within_family_and_term(ledger: Ledger) -> None:
     read = [ledger.spend(asked(f"r{number}")) for number in range(1, 5)]
     assert [item.k for item in read] == [1, 2, 3, 4]
