@@ -10,6 +10,7 @@ from pathlib import Path
 
 LENGTH = {
     "backtest": "15 seconds",
+    "consumers": "2 minutes: six new environments; with --cold as a script of its own, over the network",
     "cost": "4 minutes: a demo night, and a quick one before it",
     "drift": "4 minutes: 352 histories of twelve to twenty years",
     "false_promotion": "4 minutes: 300 universes through 60 nights",

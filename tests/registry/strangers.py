@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ for name, uri in asked["models"].items():
     loaded = clock()
     last = float(ask(frame)["prediction"].iloc[0])
     first = clock()
+    since = time.time() - asked["begun"]
     everything = ask(frame, rows="all")["prediction"].tolist()
-    said[name] = {"last": last, "all": everything, "load": loaded - start, "predict": first - loaded}
+    said[name] = {"last": last, "all": everything, "load": loaded - start, "predict": first - loaded, "since": since}
 memory = dict(line.split()[:2] for line in open("/proc/self/smaps_rollup").readlines()[1:])
 found = [name for name in asked["absent"] if importlib.util.find_spec(name)]
 print(json.dumps({
@@ -87,7 +89,7 @@ def ask(
     elsewhere.mkdir(parents=True, exist_ok=True)
     asked = {
         "models": models, "tracking_uri": tracking_uri, "client": client, "absent": ABSENT,
-        "columns": list(bars.columns), "data": bars.to_numpy(dtype=object).tolist(),
+        "begun": time.time(), "columns": list(bars.columns), "data": bars.to_numpy(dtype=object).tolist(),
     }  # fmt: skip
     (folder / "asked.json").write_text(json.dumps(asked))
     given = {
