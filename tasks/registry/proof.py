@@ -80,15 +80,20 @@ def prove_all(subjects: Sequence[Subject], night: Night) -> tuple[Proofs | Regis
     if not subjects:
         return ()
     rows = read_parquet(night.rows.ref, columns=["symbol", "time", "window"])
-    asked = [(fit, _closer(entry, night, rows)) for registered, entry in subjects for fit in _fits(registered, entry)]
+    looks = [_closer(entry, night, rows, len(subjects)) for _, entry in subjects]
+    asked = [
+        (fit, look)
+        for (registered, entry), look in zip(subjects, looks, strict=True)
+        for fit in _fits(registered, entry)
+    ]
     closer = [more if role == "shipped" else None for (_, role), more in asked]
     try:
         said = iter(ask(subjects[0][0].tracking_uri, [uri for (uri, _), _ in asked], night.snapshot, closer))
     except RegistryError as error:
         return tuple(error for _ in subjects)
     return tuple(
-        _judged(entry, [(next(said), role) for _, role in _fits(registered, entry)], night, rows)
-        for registered, entry in subjects
+        _judged(entry, [(next(said), role) for _, role in _fits(registered, entry)], look, night, rows)
+        for (registered, entry), look in zip(subjects, looks, strict=True)
     )
 
 
@@ -138,30 +143,33 @@ def _fits(registered: Registered, entry: Entry) -> list[tuple[str, Role]]:
     return [shipped] if entry.one_fit else [shipped, (registered.gated_uri, "gated")]
 
 
-def _judged(entry: Entry, said: list[tuple[Said, Role]], night: Night, rows: pd.DataFrame) -> Proofs | RegistryError:
+def _judged(
+    entry: Entry, said: list[tuple[Said, Role]], look: Closer, night: Night, rows: pd.DataFrame
+) -> Proofs | RegistryError:
     gate = rows["window"].to_numpy() == "gate"
     try:
         proofs = [_proof(answer, role, entry, gate) for answer, role in said]
         shipped, _ = said[0]
-        more = {
-            **_features(shipped, _closer(entry, night, rows), night), **_tails(shipped, rows, proofs[0].engine)
-        }  # fmt: skip
+        more = {**_features(shipped, look, night), **_tails(shipped, rows, proofs[0].engine)}
     except RegistryError as error:
         return error
     return (dataclasses.replace(proofs[0], **more), *proofs[1:])
 
 
-def _closer(entry: Entry, night: Night, rows: pd.DataFrame) -> Closer:
+def _closer(entry: Entry, night: Night, rows: pd.DataFrame, shared_by: int) -> Closer:
+    """What a version's shipped model is asked besides; so many versions share a night's time for it."""
     gate = rows[rows["window"] == "gate"]
     columns = tuple(read_document(Path(entry.shipped.model))["columns"])
-    most = max(1, MOST_VALUES // max(night.features.ref.rows, 1))
+    most = max(1, MOST_VALUES // (shared_by * max(night.features.ref.rows, 1)))
     step = max(1, -(-len(columns) // most))
     dates = np.unique(pd.DatetimeIndex(gate["time"]).as_unit("ns").astype("int64").to_numpy())
     sample = dates[np.unique(np.linspace(0, len(dates) - 1, min(DATES, len(dates))).astype(int))]
     # Spread over the window in any prefix: a slow model is asked for fewer.
     sample = np.random.default_rng(0).permutation(sample)
     names = () if night.features.spec.cross_section != "none" else _some(tuple(dict.fromkeys(gate["symbol"])))
-    return Closer(columns=columns[::step], times=tuple(sample.tolist()), symbols=names, seconds=TAIL_SECONDS)
+    return Closer(
+        columns=columns[::step], times=tuple(sample.tolist()), symbols=names, seconds=TAIL_SECONDS / shared_by
+    )
 
 
 def _some(symbols: tuple[str, ...]) -> tuple[str, ...]:
