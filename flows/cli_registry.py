@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.options import Json, show
+from tasks.errors import ConfigurationError
 
 WIDTH = 80
 
@@ -141,18 +143,33 @@ def ledger(
         str | None,
         typer.Option(help="Why the count of reads begins anew, where the ledger was lost for good; it is kept."),
     ] = None,
+    copy_from: Annotated[
+        Path | None,
+        typer.Option(help="A ledger file to take over, row by row, into a ledger that is empty (NOCTURNE_LEDGER_URL)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List what was tried: nights, candidates, every read of the gate with its level and outcome, licences."""
     from tasks.registry.ledger import Ledger
 
     with Ledger.open() as opened:
+        if copy_from is not None:
+            _copy(opened, copy_from)
         if begin_anew is not None:
             from tasks.registry import continuity, mlflow_store
 
             continuity.begin_anew(opened, continuity.told(mlflow_store.open_store(), problem), begin_anew)
         document = {"problem": problem, **opened.told(problem)}
     show(as_json, document, _render_ledger)
+
+
+def _copy(into: Any, path: Path) -> None:
+    from tasks.registry.ledger import Ledger
+
+    if not path.is_file():
+        raise ConfigurationError(f"--copy-from {path}: no such file")
+    with Ledger.open(path) as old:
+        into.chain.copy_from(old.chain)
 
 
 def _render_ledger(document: dict[str, Any]) -> None:

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tasks.registry import promotions
@@ -26,6 +25,7 @@ from tasks.registry.mlflow_store import Store, open_store
 from tasks.registry.projection import shown
 from tasks.registry.standings import StaleEpochError, standing, swap
 from tasks.storage import PROJECT
+from tests.registry.shown import make_versions
 
 NAME = "raced"
 VERSIONS = 4
@@ -154,15 +154,6 @@ def _counted(races: int, run: Callable[[], list[list[bool]]]) -> Counts:
     )
 
 
-def make_versions(store: Store) -> None:
-    """Versions to race for, without any model behind them."""
-    store.client.create_registered_model(NAME)
-    for _ in range(VERSIONS):
-        store.client.create_model_version(
-            NAME, source=Path(store.tracking_uri.removeprefix("sqlite:///")).parent.as_uri()
-        )
-
-
 def shows_the_last(store: Store) -> bool:
     """Whether MLflow shows what the ledger says."""
     with Ledger.open() as ledger:
@@ -189,7 +180,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             os.environ |= {"NOCTURNE_HOME": folder, "NOCTURNE_LEDGER_URL": asked.ledger, "NOCTURNE_TRACKING_URI": ""}
             if projected:
-                make_versions(open_store())
+                make_versions(open_store(), NAME, *[{}] * VERSIONS)
             counts = in_processes(asked.promoters, races, projected=projected)
             print("ledger and MLflow:" if projected else "ledger alone:", counts)
             right.append(counts.right and (not projected or shows_the_last(open_store())))
