@@ -56,7 +56,7 @@ def _distribution(report: DriftReport) -> list[str]:
         worst = report.columns[0] if report.columns else None
         nearest = f"; nearest: {column(worst.column)} at {100 * worst.ratio:.0f} % of its limit" if worst else ""
         return [f"No column's distribution over {span} is past its limit{nearest}."]
-    named = ", ".join(f"{column(each.column)} ({figure(each.ratio, 2)}x)" for each in over[:MOST_COLUMNS])
+    named = ", ".join(f"{column(each.column)} at {share(each.ratio)}" for each in over[:MOST_COLUMNS])
     more = f" and {len(over) - MOST_COLUMNS} more" if len(over) > MOST_COLUMNS else ""
     day = next((each.since for each in report.detectors if each.name == "distribution"), "")
     since = f", since {day}" if day else ""

@@ -12,9 +12,12 @@ import exchange_calendars
 import pytest
 import yaml
 from prefect import Flow
+from prefect.cli.deploy._triggers import _initialize_deployment_triggers
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.events import DeploymentEventTrigger
 from prefect.server.schemas.schedules import CronSchedule as Runs
 
+from tasks.drift.task import EXCEEDED
 from tasks.problem import load
 from tests.flows.conftest import PROJECT
 
@@ -66,6 +69,27 @@ def test_a_canary_runs_on_sundays_where_the_exchange_is_on_a_market_of_that_week
     assert [day.isoweekday() for day in days] == [7, 7, 7]
     assert len({day.isocalendar()[:2] for day in days}) == 3
     assert deployment["parameters"]["seed"] == 0  # this week's own
+
+
+@pytest.mark.parametrize("name", [name for name in DEPLOYMENTS if name.startswith("monitor-")])
+def test_a_drift_starts_the_night_of_its_problem_and_nothing_else(name: str) -> None:
+    problem = DEPLOYMENTS[name]["parameters"]["problem"]["name"]
+    listening = {}
+    for deployment in DEPLOYMENTS.values():
+        for given in _initialize_deployment_triggers(deployment["name"], deployment.get("triggers", [])):
+            assert isinstance(given, DeploymentEventTrigger)
+            (resource,) = list(given.match["prefect.resource.id"])
+            listening[resource] = (deployment["name"], given.expect)
+    assert listening[f"nocturne.model.{problem}"] == (f"nightly-{problem}", {EXCEEDED})
+
+
+@pytest.mark.parametrize("name", [name for name in DEPLOYMENTS if name.startswith("monitor-")])
+def test_the_monitor_runs_after_the_close_on_weekdays(name: str) -> None:
+    (given,) = DEPLOYMENTS[name]["schedules"]
+    moments = dates(CronSchedule(cron=given["cron"], timezone=given["timezone"]), 5)
+    local = [moment.astimezone(ZoneInfo(given["timezone"])) for moment in moments]
+    assert [moment.isoweekday() for moment in sorted(local)] == [3, 4, 5, 1, 2]
+    assert {moment.hour for moment in local} == {18}
 
 
 def dates(schedule: CronSchedule, several: int) -> list[datetime]:

@@ -1,0 +1,82 @@
+"""The monitor from end to end: on what followed a night, as it was and with a drift put in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.documents import from_json
+from tasks.drift.values import DriftReport
+from tests.flows.conftest import PROJECT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``run_monitor`` leaves."""
+    folder = tmp_path_factory.mktemp("monitor")
+    environment = {**os.environ, "NOCTURNE_HOME": str(folder / "home")}
+    environment.pop("PREFECT_API_URL", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.flows.run_monitor", str(folder), str(folder / "out.json")],
+        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    parsed: dict[str, Any] = json.loads((folder / "out.json").read_text())
+    return parsed
+
+
+def report_of(found: dict[str, Any], name: str) -> DriftReport:
+    report: DriftReport = from_json(DriftReport, found[name]["report"])
+    return report
+
+
+def test_the_real_years_that_followed_are_within_their_limits(found: dict[str, Any]) -> None:
+    report = report_of(found, "real")
+    assert report.state == "within"
+    assert report.training_end.startswith("2016-12-30")
+    assert report.sessions == len(report.curve) == 502
+    assert report.columns[-1].ratio <= report.columns[0].ratio <= 1.0
+    assert report.losses is not None
+    assert "gate" in report.losses.source
+
+
+def test_ranges_five_times_as_wide_raise_the_alarm_and_are_named(found: dict[str, Any]) -> None:
+    report = report_of(found, "drifted")
+    assert report.alarm
+    over = {each.column for each in report.columns if each.exceeds}
+    assert {"har_1", "prediction"} <= over
+    assert report.since.startswith("2017")
+    assert any("har_1" in line for line in report.said)
+
+
+def test_the_event_is_sent_once_however_long_the_alarm_lasts(found: dict[str, Any]) -> None:
+    assert report_of(found, "again").state == report_of(found, "drifted").state
+    (event,) = found["events"]
+    assert event["resource"]["prefect.resource.id"] == "nocturne.model.watched"
+    assert event["payload"]["problem"]["name"] == "watched"
+
+
+def test_the_tag_says_the_verdict_and_of_whom_and_no_alias_moves(found: dict[str, Any]) -> None:
+    for name in ("real", "drifted", "again"):
+        report = report_of(found, name)
+        tags = found[name]["tags"]
+        assert tags["nocturne.drift"] == ("exceeded" if report.state == "exceeded" else "within")
+        assert tags["nocturne.drift.version"] == report.version == found["before"]["aliases"]["champion"]
+        assert found[name]["aliases"] == found["before"]["aliases"]
+
+
+def test_the_pages_lie_below_the_state_folder(found: dict[str, Any]) -> None:
+    files = report_of(found, "drifted").files
+    assert set(files) == {"page", "report", "distributions"}
+    page = Path(files["page"]).read_text(encoding="utf-8")
+    assert "har_1" in page
+    assert 'href="distributions.html"' in page
+    assert Path(files["page"]).parts[-3:] == ("drift", "watched", "index.html")
