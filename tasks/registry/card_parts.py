@@ -44,6 +44,11 @@ def figure(value: float, form: str = ".4g") -> str:
     return format(value, form) if math.isfinite(value) else ""
 
 
+def chance(p: float) -> str:
+    """A p-value to three digits, or that it is tiny, or nothing where there is none."""
+    return "<0.0001" if p < 1e-4 else figure(p, ".3g")
+
+
 def between(low: float, high: float, form: str = ".4g") -> str:
     """An interval, or nothing where an end does not exist."""
     return f"{low:{form}} to {high:{form}}" if math.isfinite(low) and math.isfinite(high) else ""

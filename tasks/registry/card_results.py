@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.evaluation import Backtest, Evidence, GateComparison, Score
 from tasks.registry import reasons
-from tasks.registry.card_parts import Section, between, bullets, day, figure, plain, table
+from tasks.registry.card_parts import Section, between, bullets, chance, day, figure, plain, table
 from tasks.registry.records import Entry, Night
 
 _WIDTH = 1.959964  # the normal's 97.5 % point
@@ -67,10 +67,10 @@ def _of_another(name: str, evidence: Evidence) -> str:
 
 
 def _comparison(item: GateComparison) -> tuple[str, ...]:
-    p = (figure(value, ".3g") for value in (item.clark_west_p, item.hln_p, item.qlike_worse_p))
+    p = map(chance, (item.clark_west_p, item.hln_p, item.qlike_worse_p))
     return (
         plain(item.rival, 40), item.role, f"{item.rival_loss:.6g}", f"{item.challenger_loss:.6g}", _gain(item),
-        figure(item.p_value, ".3g"), str(item.dates), *p,
+        chance(item.p_value), str(item.dates), *p,
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _walked(night: Night, entry: Entry) -> str:
     )
     others = [other for other in board.scores if other.engine == "baseline" and other.candidate != score.candidate]
     rows = [
-        (plain(other.candidate, 40), f"{other.score:.6g}", figure(score.p_values.get(other.candidate, math.nan), ".3g"))
+        (plain(other.candidate, 40), f"{other.score:.6g}", chance(score.p_values.get(other.candidate, math.nan)))
         for other in others
     ]
     return "\n\n".join(part for part in (lead, table(("baseline", score.metric, "p that it is as good"), rows)) if part)

@@ -106,7 +106,7 @@ def promises(entry: Entry) -> str:
     ships = "" if entry.one_fit else "The model that ships learned from later bars than the one that was tested."
     return bullets(
         (
-            "That it was better on these dates does not promise that it will be on later ones; nothing here is advice.",
+            "What it was on these dates it need not be on later ones; nothing here is advice.",
             ships,
             "Stated intervals hold approximately, and only while errors stay what they were.",
             "Contributions and leading features say what the model uses, not what moves the market.",
@@ -128,11 +128,11 @@ def use(name: str, engine: str) -> str:
     onnx = " onnxruntime" if engine == "autokeras" else ""
     return f"""```sh
 pip install mlflow-skinny pandas numpy TA-Lib==0.8.2{java}{onnx}
-nocturne pull {name}                # or the wheel nocturne-client: checks digests and signature, then loads
-nocturne verify {name}              # what the gate approved, byte for byte
+nocturne pull {name}       # or the wheel nocturne-client
+nocturne verify {name}     # is it what the gate approved?
 nocturne predict {name} --bars bars.csv --explain
 nocturne models --history {name}
-nocturne rollback {name}            # the version before; --to VERSION for another
+nocturne rollback {name}   # or --to VERSION
 ```
 
 ```python

@@ -2,7 +2,8 @@
 
 For each kind of winner (linear or another baseline, MOJO, ONNX), with MLflow's slim client alone and with the project's
 ``nocturne-client``: a new virtual environment, the model pulled over HTTP from a real server on the loopback, raw bars
-in, a prediction out, which must be the one that this project's own process gives.
+in, a prediction out, which must be the one that this project's own process gives. And the client without MLflow, from
+a folder that ``pull --to`` made.
 
 - install: creating the environment and installing from uv's cache of packages (``--cold``: from an empty cache, over
   the network); import, load, predict: of a new process, whose files the disk's cache holds: load is the pull over HTTP
@@ -10,7 +11,7 @@ in, a prediction out, which must be the one that this project's own process give
 - again: a second process loads it once more (from the client's disk cache; over HTTP for MLflow);
 - memory: what the process holds after its predictions, its own share (PSS) and resident (RSS).
 
-``python -m tests.benchmarks.bench_consumers [--cold]`` prints the table.
+``python -m tests.benchmarks.bench_consumers [--cold] [linear] [mojo] [onnx]`` prints the table.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import pandas as pd
 
 from tasks.registry import mlflow_store
 from tasks.registry.bundle import entry_facts, write_bundle
+from tasks.registry.client.pulling import pull
 from tasks.registry.serving.predictor import Predictor
 from tests.registry import strangers
 from tests.registry.conftest import make_bars, make_entry, make_night, raw
@@ -38,7 +40,8 @@ from tests.registry.servers import mlflow_command, register, serving
 from tests.registry.serving.test_scorers import onnx_model
 
 KINDS = ("linear", "mojo", "onnx")
-WITH = ("mlflow-skinny", "nocturne-client")
+MLFLOW, CLIENT, BARE = "mlflow-skinny", "nocturne-client", "nocturne-client, a folder"
+WITH = (MLFLOW, CLIENT, BARE)
 MOJOS = Path(__file__).resolve().parents[1] / "registry" / "mojos"
 HEAD = (
     "winner", "with", "packages", "MB", "install s", "import s", "load s", "predict ms", "total s", "load again s",
@@ -48,21 +51,23 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Registry:
-    """A server with a champion of each kind, the wheel of the client, and what each champion says of the bars."""
+    """A server with a champion of each kind, also in a folder; the client's wheel; what each champion says."""
 
     uri: str
     wheel: Path | None
     expected: dict[str, float]
+    folders: dict[str, Path]
     bars: pd.DataFrame
 
 
 def main() -> None:
     """Measure every pair and print the table."""
     cold = "--cold" in sys.argv[1:]
+    kinds = [kind for kind in KINDS if kind in sys.argv[1:]] or KINDS
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with registry(folder) as found:
-            rows = [row(found, folder, kind, client, cold) for kind in KINDS for client in WITH]
+            rows = [row(found, folder, kind, client, cold) for kind in kinds for client in WITH]
     where = "an empty cache, over the network" if cold else "uv's cache of packages"
     print(f"packages from {where}; {strangers.pinned('pandas')[0]}, Python {sys.version.split()[0]}\n")
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
@@ -72,17 +77,19 @@ def main() -> None:
 
 def row(found: Registry, folder: Path, kind: str, client: str, cold: bool) -> tuple[str, ...]:
     """One line of the table; says why where the client has no wheel."""
-    own = client == "nocturne-client"
-    if own and found.wheel is None:
+    if client != MLFLOW and found.wheel is None:
         return (kind, client, "its wheel cannot be built", *[""] * (len(HEAD) - 3))
     place = Path(tempfile.mkdtemp(dir=folder))
+    base = [name for name in strangers.BASE if client != BARE or name != MLFLOW]
+    wheels = [] if client == MLFLOW else [str(found.wheel)]
     begun = time.perf_counter()
-    wanted = [*strangers.pinned(*strangers.BASE, *strangers.SCORERS[kind]), *([str(found.wheel)] if own else [])]
-    python = strangers.environment(place / "env", wanted, place / "packages" if cold else None)
+    python = strangers.environment(
+        place / "env", strangers.pinned(*base, *strangers.SCORERS[kind]), place / "packages" if cold else None, wheels
+    )
     installed = time.perf_counter() - begun
-    first = asked(found, python, place, kind, own)
+    first = asked(found, python, place, kind, client)
     total = installed + first["said"][kind]["since"]
-    again = asked(found, python, place, kind, own)["said"][kind]["load"]
+    again = asked(found, python, place, kind, client)["said"][kind]["load"]
     count, megabytes = strangers.size(python)
     said = first["said"][kind]
     shutil.rmtree(place)
@@ -94,10 +101,11 @@ def row(found: Registry, folder: Path, kind: str, client: str, cold: bool) -> tu
     )  # fmt: skip
 
 
-def asked(found: Registry, python: Path, place: Path, kind: str, own: bool) -> dict[str, Any]:
+def asked(found: Registry, python: Path, place: Path, kind: str, client: str) -> dict[str, Any]:
     """What a new process says; it must be the expected number. Raises AssertionError."""
-    model = f"bench-{kind}" if own else f"models:/bench-{kind}@champion"
-    answer = strangers.ask(python, place, {kind: model}, found.bars, found.uri, client=own)
+    model = f"models:/bench-{kind}@champion" if client == MLFLOW else f"bench-{kind}"
+    where = str(found.folders[kind]) if client == BARE else found.uri
+    answer = strangers.ask(python, place, {kind: model}, found.bars, where, client=client != MLFLOW)
     said, expected = answer["said"][kind]["last"], found.expected[kind]
     assert abs(said - expected) <= 1e-6 * abs(expected), f"{kind}: {said} instead of {expected}"
     assert not answer["found"], f"the environment has {answer['found']}"
@@ -107,10 +115,14 @@ def asked(found: Registry, python: Path, place: Path, kind: str, own: bool) -> d
 @contextmanager
 def registry(folder: Path) -> Iterator[Registry]:
     """A server on the loopback in which the three champions are registered."""
-    os.environ["NOCTURNE_HOME"] = str(folder / "home")
+    os.environ |= {"NOCTURNE_HOME": str(folder / "home"), "NOCTURNE_CACHE": str(folder / "cache")}
     with serving(mlflow_command(folder), folder) as server:
         os.environ["NOCTURNE_TRACKING_URI"] = server.uri
-        yield Registry(server.uri, wheel(folder), champions(folder), raw_bars())
+        expected = champions(folder)
+        folders = {
+            kind: pull(f"bench-{kind}", tracking_uri=server.uri, to=folder / f"to-{kind}").folder for kind in KINDS
+        }
+        yield Registry(server.uri, wheel(folder), expected, folders, raw_bars())
 
 
 def champions(folder: Path) -> dict[str, float]:

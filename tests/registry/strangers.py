@@ -59,17 +59,22 @@ print(json.dumps({
 """
 
 
-def environment(folder: Path, packages: Sequence[str], cache: Path | None = None) -> Path:
-    """A new virtual environment with these requirements, from uv's cache of packages or another one; its Python."""
+def environment(folder: Path, packages: Sequence[str], cache: Path | None = None, alone: Sequence[str] = ()) -> Path:
+    """A new virtual environment with these requirements, from uv's cache of packages or another one; its Python.
+
+    ``alone``: what is installed without what it asks for.
+    """
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
     python = folder / "bin" / "python"
     given = {**os.environ, "UV_CACHE_DIR": str(cache)} if cache else dict(os.environ)
-    done = subprocess.run(
-        [uv, "pip", "install", "--quiet", "--link-mode", "hardlink", "--python", str(python), *packages],
-        capture_output=True, text=True, timeout=600, check=False, env=given,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    install = [uv, "pip", "install", "--quiet", "--link-mode", "hardlink", "--python", str(python)]
+    for wanted in (packages, ["--no-deps", *alone] if alone else []):
+        if wanted:
+            done = subprocess.run(
+                [*install, *wanted], capture_output=True, text=True, timeout=600, check=False, env=given
+            )
+            assert done.returncode == 0, done.stderr[-2000:]
     return python
 
 

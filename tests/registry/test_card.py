@@ -127,6 +127,8 @@ def test_a_gate_that_was_not_read_says_why(night: Night, entry: Entry) -> None:
     assert "## Gate window" not in card(night, nothing)
     flat = replace(entry, evidence=evidence((), comparisons=(comparison("zero", 0.0, math.nan),)))
     assert "| zero | baseline | 0.21 | 0.2 | +0 | 0.007 |" in card(night, flat)
+    sure = replace(flat, evidence=evidence((), comparisons=(replace(comparison("zero"), p_value=3e-31),)))
+    assert "| <0.0001 | 504 |  |  | 1 |" in card(night, sure)
 
 
 def test_a_description_is_never_too_long_and_says_what_it_left_out(night: Night, entry: Entry) -> None:
