@@ -8,7 +8,8 @@ champion ─┬─ ingest ─ features ─ labels ─┬─ measure ─ page ─
 1. Who serves: the champion, the columns that it looks at, the version that is ready to take over.
 2. Live bars by the night's own ingest, features and labels; predictions of the registered models on them.
 3. Measure: every session since the training end is judged again, by limits that training itself seldom passed.
-4. Page, artifact, and the registered model's tag ``nocturne.drift`` (``exceeded`` sends clients to the fallback).
+4. Page, artifact, and the registered model's tags ``nocturne.drift`` (``exceeded`` sends clients to the fallback) and
+   ``nocturne.coverage``: how often the champion's intervals have held since.
 5. Where an alarm begins: the event ``nocturne.drift.exceeded``, on which an automation starts a night.
 
 What this flow does not do: fit anything, move an alias, or promote.
@@ -27,7 +28,7 @@ from tasks.drift.values import DriftReport
 from tasks.features.task import build_features
 from tasks.problem import Problem
 from tasks.registry import mlflow_store
-from tasks.registry.task import champion_predictions, live_predictions
+from tasks.registry.task import champion_predictions, coverage_in_service, live_predictions
 from tasks.registry.watched import Watched, show_drift, watched
 from tasks.splits.task import make_rows
 
@@ -55,6 +56,7 @@ def monitor(problem: Problem, window: int = WINDOW) -> DriftReport:
     told = publish_drift(report, features, rows, said)
     show_drift(store, told.name, told.version, told.verdict)
     ask_for_retraining(told, problem.model_dump(mode="json"))
+    coverage_in_service(served.champion, snapshot, features, rows, said["champion"])
     return told
 
 

@@ -20,6 +20,7 @@ from tasks.evaluation import Score
 from tasks.registry import cards
 from tasks.registry.bundle import entry_facts, without_nan
 from tasks.registry.card_tags import version_tags
+from tasks.registry.coverage import coverage_tags, with_coverage
 from tasks.registry.ledger import Ledger
 from tasks.registry.metrics import candidate_metrics, night_metrics
 from tasks.registry.mlflow_store import (
@@ -34,7 +35,6 @@ from tasks.registry.mlflow_store import (
 )
 from tasks.registry.model_log import log_model
 from tasks.registry.records import Entry, LoggedNight, Night, Registered
-from tasks.registry.residuals import coverage_tags, with_coverage
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.serving.predictor import bars_needed
 from tasks.registry.signatures import record_signature

@@ -50,7 +50,7 @@ class Entry:
     is Duan's factor for the gated fit (volatility; NaN where it is not known). ``title`` is the name that a refreshed
     champion keeps, whatever tonight's job was called. ``read_row`` is the ledger's row of the read behind a decision,
     ``ledger`` what the night left there. ``expected`` is the standing that the decision was made in, None if unknown.
-    ``coverage``: how its intervals held on the gate window (``residuals.GateCoverage`` as JSON), empty if not measured.
+    ``coverage``: how its intervals held on the gate window, as JSON (``coverage.IntervalCoverage``), empty if unknown.
     """
 
     shipped: Candidate

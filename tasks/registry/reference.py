@@ -36,7 +36,7 @@ Mask = npt.NDArray[np.bool_]
 def write_reference(folder: Path, night: Night, candidate: Candidate, facts: dict[str, Any]) -> None:
     """Write the statistics, and the intervals where the leaderboard has residuals of the candidate, into a bundle.
 
-    ``facts`` as for ``write_bundle``; what ``facts["evidence"]["intervals"]`` holds (``residuals.gate_coverage`` as
+    ``facts`` as for ``write_bundle``; what ``facts["evidence"]["intervals"]`` holds (``coverage.gate_coverage`` as
     JSON) goes into the intervals as measured. Raises IntegrityError for a damaged file, StorageError if nothing can be
     written.
     """

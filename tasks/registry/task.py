@@ -11,6 +11,7 @@ log_night(night) -> LoggedNight                                  parent run, a c
 register_version(night, logged, entry) -> Registered             what the decision promotes, or else the challenger
 take_places(night, logged, fits, entry, registered, judged)      load afresh, compare, then move the aliases
 live_predictions(name, snapshot) -> dict[alias, Ref]             whatever is in service, on any snapshot's rows
+coverage_in_service(champion, snapshot, features, rows, said)    how often the champion's intervals have held
 ```
 
 None is cached or retried: the registry is the world's state, and a promotion that failed needs a person's look.
@@ -24,12 +25,23 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.contracts import EngineResult, Ref, Rows, Snapshot
+from tasks.contracts import EngineResult, FeatureMatrix, Ref, Rows, Snapshot
 from tasks.errors import RegistryError
 from tasks.evaluation import Leaderboard
 from tasks.live import Alias, Standing
 from tasks.problem import Problem
-from tasks.registry import continuity, judgement, mlflow_store, nights, places, projection, renewal, scoring, trials
+from tasks.registry import (
+    continuity,
+    coverage,
+    judgement,
+    mlflow_store,
+    nights,
+    places,
+    projection,
+    renewal,
+    scoring,
+    trials,
+)
 from tasks.registry.families import Family
 from tasks.registry.fits import Fits
 from tasks.registry.judgement import ScoredChampion, Verdict
@@ -80,6 +92,16 @@ def champion_predictions(champion: ChampionInfo, snapshot: Snapshot) -> Ref:
     """
     file = f"{champion.name}-{champion.version}-{snapshot.sha256[:16]}.parquet"
     return scoring.champion_predictions(champion, snapshot, home() / "champions" / file)
+
+
+@task(name="coverage in service", cache_policy=NO_CACHE)
+def coverage_in_service(
+    champion: ChampionInfo, snapshot: Snapshot, features: FeatureMatrix, rows: Rows, predictions: Ref
+) -> str:
+    """What the champion's 90 % intervals held since it was fitted, in words and as a tag; nothing without intervals."""
+    return coverage.coverage_since(
+        mlflow_store.open_store(), champion, snapshot=snapshot, features=features, rows=rows, predictions=predictions
+    )
 
 
 @task(name="log the night", cache_policy=NO_CACHE)

@@ -18,8 +18,8 @@ import pandas as pd
 
 from tasks.contracts import Candidate, RefitJob
 from tasks.evaluation import Leaderboard, Score
+from tasks.registry.coverage import IntervalCoverage, gate_coverage
 from tasks.registry.records import Night
-from tasks.registry.residuals import GateCoverage, gate_coverage
 from tasks.search import training
 from tasks.search.baselines import HAR, SIGNED
 from tasks.storage import write_parquet
@@ -35,7 +35,7 @@ PROBLEMS: tuple[tuple[str, int, Mapping[str, Fit]], ...] = (
 )
 
 
-def coverages(target: str, horizon: int, fits: Mapping[str, Fit], folder: Path) -> dict[str, GateCoverage]:
+def coverages(target: str, horizon: int, fits: Mapping[str, Fit], folder: Path) -> dict[str, IntervalCoverage]:
     """By recipe, what a registered version would say of its intervals."""
     before = night(target, horizon)
     names = list(fits)
@@ -80,7 +80,7 @@ def _score(name: str, rank: int) -> Score:
     return Score(rank=rank, candidate=name, engine="linear", metric="mse", direction="minimize", score=0.0, skill=0.0)
 
 
-def line(problem: str, name: str, found: GateCoverage) -> str:
+def line(problem: str, name: str, found: IntervalCoverage) -> str:
     """One row of the table."""
     fixed, adapted = found.fixed, found.adapted
     return (

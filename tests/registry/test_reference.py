@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,12 @@ import pandas as pd
 import pytest
 
 from tasks.documents import to_json
+from tasks.registry import mlflow_store, nights
 from tasks.registry.bundle import entry_facts, write_bundle
-from tasks.registry.records import Entry, Night
+from tasks.registry.coverage import coverage_since, coverage_tags, gate_coverage, with_coverage
+from tasks.registry.records import Entry, LoggedNight, Night
 from tasks.registry.reference import training_statistics
-from tasks.registry.residuals import coverage_tags, gate_coverage, intervals, with_coverage
+from tasks.registry.residuals import intervals
 from tasks.registry.serving.intervals import KEPT, AdaptiveIntervals
 from tasks.registry.serving.predictor import Predictor
 from tasks.registry.serving.statistics import LEVELS, STATISTICS, read_statistics
@@ -160,6 +163,37 @@ def test_what_the_gate_did_not_measure_is_not_measured_afterwards(tmp_path: Path
     entry = replace(make_entry(night), gate_metrics=())
     assert with_coverage(entry, night) is entry
     assert coverage_tags(entry) == {}
+
+
+def test_coverage_since_the_training_is_told_by_the_champions_own_intervals(
+    tmp_path: Path, store: mlflow_store.Store
+) -> None:
+    night = walked_night(tmp_path, make_bars())
+    entry = make_entry(night)
+    experiment = mlflow_store.experiment(store, "coverage")
+    run = mlflow_store.new_run(store, experiment, "night", {})
+    logged = LoggedNight(run_id=run, experiment_id=experiment, tracking_uri=store.tracking_uri, url="")
+    registered = nights.register(store, night, logged, entry)
+    store.client.set_registered_model_alias(registered.name, "champion", registered.version)
+    champion = mlflow_store.champion(store, registered.name)
+    assert champion is not None
+    given: dict[str, Any] = {
+        "snapshot": night.snapshot,
+        "features": night.features,
+        "rows": night.rows,
+        "predictions": entry.shipped.predictions,
+    }
+    assert coverage_since(store, champion, **given) == ""  # fitted through the last bar
+    earlier = replace(champion, training_end=read_parquet(night.rows.ref)["time"].iloc[-41].isoformat())
+    said = coverage_since(store, earlier, **given)
+    table = read_parquet(night.rows.ref).assign(prediction=read_predictions(entry.shipped.predictions)).iloc[-40:-1]
+    fixed = intervals(night, entry.shipped)
+    assert fixed is not None
+    inside = ((table["label"] - table["prediction"]).abs() <= fixed.radius(0.9)).mean()
+    assert said.startswith(f"version 1: asked 0.900; held {inside:.3f} on 39 live dates as it ships, 95 % interval ")
+    tags = store.client.get_registered_model(registered.name).tags
+    assert tags["nocturne.coverage"] == said
+    assert store.client.get_model_version(registered.name, "1").tags["coverage"].startswith("asked 0.900; held ")
 
 
 @pytest.mark.parametrize("horizon", [1, 5])

@@ -19,7 +19,7 @@ FOLDS = 160
 
 
 def walked_night(folder: Path, bars: pd.DataFrame, target: Target | None = None) -> Night:
-    """``make_night`` with walk-forward predictions of ``ridge-0`` on the last rows before the gate.
+    """``make_night`` with walk-forward predictions on the last rows before the gate: those of ``ridge-0``, for all.
 
     For returns the labels are returns, and the predictions nil.
     """
@@ -36,9 +36,10 @@ def walked_night(folder: Path, bars: pd.DataFrame, target: Target | None = None)
         night = replace(
             night, rows=replace(night.rows, ref=write_parquet(folder / "rows.parquet", rows), target=target)
         )
-    before = rows.assign(**{"ridge-0": predictions}, fold=1)[(rows["window"] == "train") & rows["fit_gate"]]
+    ranked = {score.candidate: predictions for score in night.leaderboard.scores}
+    before = rows.assign(**ranked, fold=1)[(rows["window"] == "train") & rows["fit_gate"]]
     folds = before.groupby("symbol", sort=False).tail(FOLDS)
-    kept = folds[["symbol", "time", "session", "label", "label_end", "fold", "ridge-0"]].reset_index(drop=True)
+    kept = folds[["symbol", "time", "session", "label", "label_end", "fold", *ranked]].reset_index(drop=True)
     board = replace(night.leaderboard, predictions=write_parquet(folder / "board.parquet", kept))
     others = tuple(found for found in night.results[0].candidates if found.name != "ridge-0")
     results = (replace(night.results[0], candidates=(leader, *others)),)
