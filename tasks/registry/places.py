@@ -53,9 +53,10 @@ def take_places(  # noqa: PLR0917 - each is another stage's answer
     entry, name = subject.entry, night.problem.name
     with Ledger.open() as ledger:
         expected = _expected(ledger, subject, judged)
-        spare = _spare(store, ledger, night, fits, entry, judged)
-        spares = [] if spare is None else [Subject(registered=register(store, night, logged, spare), entry=spare)]
         leads = bool(entry.decision.promote) and not _gradually(night, entry, expected)
+        recipe = digest(entry.gated.recipe) if leads else judged.recipe_sha256 if judged else ""
+        spare = fallback.due(night, fits, entry, recipe, _ready(store, standing(ledger, name)))
+        spares = [] if spare is None else [Subject(registered=register(store, night, logged, spare), entry=spare)]
         mine = [subject] if leads or _challenges(ledger, entry, judged, name) else []
         found = verify(store, [*mine, *spares], night) if mine or spares else ()
         if leads:
@@ -160,13 +161,9 @@ def _challenge(store: Store, ledger: Ledger, subject: Subject, found: float | Re
         move(ledger, store, now, change, "challenged", why, _evidence(subject.entry), NIGHT)
 
 
-def _spare(  # noqa: PLR0917 - as above
-    store: Store, ledger: Ledger, night: Night, fits: Fits, entry: Entry, judged: ChampionInfo | None
-) -> Entry | None:
-    now = standing(ledger, night.problem.name)
-    ready = mlflow_store.version_tags(store, now.name, now.fallback) if now.fallback else None
-    champion = digest(entry.gated.recipe) if entry.decision.promote else judged.recipe_sha256 if judged else ""
-    return fallback.due(night, fits, entry, champion, ready)
+def _ready(store: Store, now: Standing) -> dict[str, str] | None:
+    """The tags of the version that is the fallback, if there is one and it has not been deleted."""
+    return mlflow_store.version_tags(store, now.name, now.fallback) if now.fallback else None
 
 
 def _keep(store: Store, ledger: Ledger, subject: Subject, found: float | RegistryError) -> None:

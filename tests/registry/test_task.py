@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.documents import digest
-from tasks.errors import IntegrityError
+from tasks.errors import IntegrityError, RegistryError
 from tasks.registry import places, task
 from tasks.registry.judgement import judge
 from tasks.registry.ledger import Ledger
@@ -17,6 +17,7 @@ from tasks.registry.mlflow_store import Store
 from tasks.registry.records import Registered
 from tasks.storage import home
 from tests.registry.judged import NAME, World, champion_of, fits_of, night_of
+from tests.registry.shown import make_versions
 
 GOOD = {"net": 0.5, "zero": 0.0, "mean": 0.0}
 
@@ -42,7 +43,8 @@ def test_a_promotion_that_a_killed_night_left_undone_is_said_and_then_finished(
     night = night_of(later)
     verdict = task.judge.fn(night, fits_of(later, GOOD), None)
     assert (verdict.decision.outcome, verdict.evidence.read) == ("promoted", 1)
-    monkeypatch.setattr(places, "verify_and_promote", lambda *_: 1e-13)
+    make_versions(store, NAME, {})
+    monkeypatch.setattr(places, "verify", lambda *_: (1e-13,))
     registered = Registered(
         name=NAME, version="1", model_uri=f"models:/{NAME}/1", gated_uri="", tracking_uri=store.tracking_uri
     )
@@ -57,12 +59,10 @@ def test_a_verification_that_fails_leaves_the_promotion_undone(
     night = night_of(world)
     verdict = task.judge.fn(night, fits_of(world, GOOD), None)
 
-    def refuse(*_: object) -> float:
-        raise RuntimeError("it is not what was evaluated")
-
-    monkeypatch.setattr(places, "verify_and_promote", refuse)
+    wrong = RegistryError("it is not what was evaluated")
+    monkeypatch.setattr(places, "verify", lambda *_: (wrong,))
     registered: Any = Registered(name=NAME, version="1", model_uri="", gated_uri="", tracking_uri=store.tracking_uri)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RegistryError, match="it is not what was evaluated"):
         task.promote.fn(registered, verdict.entry, night, None)
     assert "ended before the alias moved" in said(caplog)
 
