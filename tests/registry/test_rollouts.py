@@ -52,8 +52,8 @@ def own(store: mlflow_store.Store) -> mlflow_store.Store:
 def plan(**changes: object) -> Plan:
     agreed = Plan(
         id="20200101T000000Z-v2", name=NAME, mode="gradual", champion="1", challenger="2", predicts=PREDICTS,
-        loss="mse", started="2020-01-01T00:00:00+00:00", after="2020-01-01", streams=1, bound=1.0, level=0.025, limit=60,
-        read=1, recipe="b" * 8, champion_recipe="a" * 8, evidence="e" * 64,
+        loss="mse", started="2020-01-01T00:00:00+00:00", after="2020-01-01", streams=1, bound=1.0, level=0.025,
+        limit=60, read=1, recipe="b" * 8, champion_recipe="a" * 8, evidence="e" * 64,
     )  # fmt: skip
     return dataclasses.replace(agreed, **changes)  # type: ignore[arg-type]
 
