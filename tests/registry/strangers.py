@@ -51,6 +51,10 @@ for name, uri in asked["models"].items():
     everything = ask(frame, rows="all")["prediction"].tolist()
     said[name] = {"last": last, "all": everything, "load": loaded - start, "predict": first - loaded, "since": since}
 memory = dict(line.split()[:2] for line in open("/proc/self/smaps_rollup").readlines()[1:])
+if not asked["client"]:
+    for name, uri in asked["models"].items():
+        why = mlflow.pyfunc.load_model(uri).unwrap_python_model().predictor.explain(frame, top=2)
+        said[name]["explained"] = [why["base"].iloc[0] + why["contribution"].sum(), why["method"].iloc[0]]
 found = [name for name in asked["absent"] if importlib.util.find_spec(name)]
 print(json.dumps({
     "said": said, "found": found, "import": imported - begun, "pandas": pd.__version__,

@@ -31,6 +31,7 @@ from tests.registry.serving.test_scorers import onnx_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_java]
 NEEDED = (*strangers.BASE, *(name for needs in strangers.SCORERS.values() for name in needs))
+METHODS = {"linear": "exact", "mojo": "TreeSHAP", "onnx": "sampled"}
 PANDAS = {"pandas 2": "", "pandas 3": "pandas>=3,<4"}
 Floats = npt.NDArray[np.float64]
 
@@ -103,6 +104,7 @@ def test_a_plain_environment_repeats_the_projects_predictions_over_http_and_from
         kind = name.split()[0]
         np.testing.assert_allclose(said["all"], models.expected[kind], rtol=tolerance(kind))
         assert said["last"] == pytest.approx(models.expected[kind][-1], rel=tolerance(kind))
+        assert said["explained"] == [pytest.approx(said["last"], rel=1e-4), METHODS[kind]]
     count, megabytes = strangers.size(python[1])
     with capsys.disabled():
         seconds = ", ".join(f"{name} {said['load']:.1f} s" for name, said in answer["said"].items())
