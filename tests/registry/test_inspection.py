@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tasks.errors import ConfigurationError, IntegrityError
-from tasks.registry import inspection, mlflow_store, nights, places, signing
+from tasks.registry import mlflow_store, nights, places, signing
 from tasks.registry.inspection import Inspection, inspect, sign_again
 from tasks.registry.ledger import Ledger
 from tasks.registry.records import Entry, Night, Registered
@@ -139,4 +139,4 @@ def test_a_new_key_goes_where_it_is_told(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert Path(told["private"]).stat().st_mode & 0o777 == 0o600
     assert Path(told["public"]).is_file()
-    assert inspection.configured_key() is None
+    assert signing.configured_key() is None
