@@ -6,17 +6,15 @@ No model is loaded: what may come back was loaded afresh before, in a clean proc
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tasks.errors import ConfigurationError
 from tasks.live import Standing
-from tasks.registry import continuity, mlflow_store
+from tasks.registry import continuity
 from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
 from tasks.registry.projection import repair
-from tasks.registry.promotions import by_hand, champions, history, move, standing
-from tasks.registry.verification import passed
+from tasks.registry.promotions import by_hand, champions, history, move, require_proved, standing
 
 NONE = "none"
 
@@ -48,7 +46,7 @@ def rollback(store: Store, ledger: Ledger, name: str, to: str = "", why: str = "
         repair(store, ledger, name)
     now = standing(ledger, name)
     target = to or _before(ledger, now)
-    tags = {} if target == NONE else _eligible(store, ledger, now, target)
+    tags = {} if target == NONE else require_proved(store, ledger, name, target)
     after = "" if target == NONE else target
     if after == now.champion:
         raise ConfigurationError(f"{name}: {_words(after)} is champion already; nothing was moved")
@@ -78,22 +76,6 @@ def _before(ledger: Ledger, now: Standing) -> str:
             f"the name out of service with --to {NONE}"
         )
     return earlier[-1]
-
-
-def _eligible(store: Store, ledger: Ledger, now: Standing, target: str) -> Mapping[str, str]:
-    """The target's tags. Raises ConfigurationError if it may not be champion."""
-    tags = mlflow_store.version_tags(store, now.name, target)
-    if tags is None:
-        raise ConfigurationError(f"{now.name} has no version {target} that is ready: see 'nocturne models {now.name}'")
-    if "quarantined" in (tags.get("outcome"), tags.get("decision")):
-        why = "it was quarantined: its night raised an alarm"
-    elif not passed(tags):
-        why = f"it was never verified ({tags.get('verified', 'no model of it was ever loaded afresh and compared')})"
-    elif not tags.get("model_sha256") and target not in champions(history(ledger, now.name)):
-        why = "it has no digest, and never was champion: it may not be whole"
-    else:
-        return tags
-    raise ConfigurationError(f"{now.name}: version {target} cannot be champion: {why}; nothing was moved")
 
 
 def _words(version: str) -> str:

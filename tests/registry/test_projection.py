@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import RegistryError
+from tasks.errors import ConfigurationError, RegistryError
 from tasks.live import Standing
 from tasks.registry import mlflow_store, task
 from tasks.registry.ledger import Ledger, ledger_path
@@ -204,6 +204,16 @@ def test_of_two_promoters_one_wins_and_mlflow_shows_the_last(store: Store) -> No
     counts = race.in_processes(2, 10, projected=True)
     assert counts.right, str(counts)
     assert race.shows_the_last(store)
+
+
+def test_what_was_never_proved_is_shown_to_nobody(store: Store) -> None:
+    """Neither as champion nor as fallback, nor to a share of the requests; a shadow nobody sees."""
+    make_versions(store, NAME, {}, {"verified": ""}, {"model_sha256": ""})
+    now = promote(store, "1", challenger="2")
+    for change in ({"champion": "2", "challenger": ""}, {"fallback": "3"}, {"share": 0.01}):
+        with Ledger.open() as ledger, pytest.raises(ConfigurationError, match="cannot be put in service: it"):
+            move(ledger, store, now, replace(now, **change), "rollout", (), "", "rollout")
+    assert shown(store, NAME) == now
 
 
 def test_a_move_that_came_too_late_leaves_the_aliases_alone(versions: Store) -> None:
