@@ -103,8 +103,7 @@ class Champion:
         role, model, said = self._answer(serving, text, bars, options)
         if self._log is not None:
             self._keep(serving, role, model, said, _Ask(bars, options, text, time.time_ns()))
-        said["version"], said["role"] = model.version.version, role
-        return said
+        return _attributed(said, model.version.version, role)
 
     @property
     def state(self) -> State:
@@ -208,7 +207,7 @@ class Champion:
 
     def _keep(self, serving: Serving, role: str, shown: Loaded, said: pd.DataFrame, ask: _Ask) -> None:
         assert self._log is not None
-        self._log.put(self._said(role, shown, said.copy(), ask, shown=True))
+        self._log.put(self._said(role, shown, said, ask, shown=True))
         others = serving.others(shown)
         if others and not self._others.put(replace(ask, models=others, bars=ask.bars.copy())):
             self._log_problem("too many requests wait for the models that are not shown: one was not logged")
@@ -268,6 +267,13 @@ def _look_again(of: weakref.ref[Champion], stop: threading.Event, seconds: float
         except Exception:  # the boundary of a thread: it must look again
             log.exception("%s: the registry could not be looked at", champion.name)
         del champion
+
+
+def _attributed(said: pd.DataFrame, version: str, role: str) -> pd.DataFrame:
+    """The answer with who gave it, as a new frame: adding columns to a small one costs twice as much."""
+    columns: dict[str, Any] = {str(name): said[name] for name in said.columns}
+    who = {"version": [version] * len(said), "role": [role] * len(said)}
+    return pd.DataFrame(columns | who, copy=False)
 
 
 def _again(name: str, settings: dict[str, Any]) -> Champion:

@@ -53,8 +53,12 @@ def bars() -> pd.DataFrame:
 def variant(logged: Path, to: Path, intercept: float = -0.25, name: str = NAME, edit: Edit | None = None) -> Path:
     """Another whole model: its intercept is its mark; ``edit`` may change anything before the digests are taken."""
     shutil.copytree(logged, to)
-    if intercept != -0.25:
-        linear_model(to / BUNDLE / "model", intercept=intercept)
+    linear_model(to / BUNDLE / "model", intercept=intercept)
+    health = to / BUNDLE / "health.json"
+    if health.is_file():
+        said = json.loads(health.read_bytes())
+        said["predictions"] = [value + intercept + 0.25 for value in said["predictions"]]
+        health.write_text(json.dumps(said))
     manifest = to / BUNDLE / "manifest.json"
     document = json.loads(manifest.read_bytes()) | {"problem": name}
     manifest.write_text(json.dumps(document))
@@ -141,11 +145,6 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOCTURNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("NOCTURNE_TRUSTED_KEYS", raising=False)
     pulling._SAID.clear()
-
-
-def prediction_of(intercept: float, base: float) -> float:
-    """What a variant says where the logged one, whose intercept is -0.25, says ``base``."""
-    return base + intercept + 0.25
 
 
 def settings(shelf: Shelf, **more: Any) -> dict[str, Any]:

@@ -256,6 +256,23 @@ def test_drift_past_its_limit_shows_the_fallback_until_the_monitor_says_otherwis
     assert kinds(events) == ["loaded", "fallback", "recovered"]
 
 
+def test_drift_where_no_fallback_is_ready_is_said_and_the_champion_goes_on(
+    shelf: Shelf, start: Start, bars: pd.DataFrame, events: list[Event]
+) -> None:
+    shelf.point(champion=shelf.put(), challenger=shelf.put(-0.5))
+    shelf.tag(drift="exceeded", share="1")
+    champion = start()
+    assert champion.predict(bars, "key")["role"].iloc[0] == "champion", "nobody is shown a challenger meanwhile"
+    assert "there is no fallback, so it goes on serving" in events[0].message
+
+
+def test_another_alias_is_followed_alone(shelf: Shelf, start: Start, bars: pd.DataFrame) -> None:
+    shelf.point(champion=shelf.put(), challenger=shelf.put(-0.5), fallback=shelf.put(-0.1))
+    champion = start(alias="challenger")
+    assert champion.predict(bars, "key")[["version", "role"]].to_numpy().tolist() == [["2", "challenger"]]
+    assert (champion.state.champion, champion.state.fallback) == ("2", "")
+
+
 def test_a_share_of_keys_is_shown_the_challenger_and_both_are_logged_for_every_request(
     shelf: Shelf, start: Start, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
