@@ -113,6 +113,8 @@ def _agree(problem: Problem, version: str, mode: Mode, limit: int) -> Plan:
         challenger = rollouts.rival(store, problem.name, rollouts.chosen(store, problem.name, now, version))
         champion = rollouts.rival(store, problem.name, now.champion)
         rollouts.require_comparable(champion, challenger, problem)
+        if mode == "gradual":
+            promotions.require_proved(store, ledger, problem.name, challenger.version)
         gated = rollouts.predictions(store, problem.name, (champion.gated_uri, challenger.gated_uri), snapshot)
         agreed = draft(
             problem, rows, (gated[0], gated[1]),
