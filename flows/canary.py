@@ -25,7 +25,7 @@ from tasks.report.facts import Facts
 from tasks.storage import home
 
 HOME = "NOCTURNE_HOME"
-ELSEWHERE = ("NOCTURNE_TRACKING_URI", "MLFLOW_TRACKING_URI")
+ELSEWHERE = ("NOCTURNE_TRACKING_URI", "MLFLOW_TRACKING_URI", "NOCTURNE_LEDGER_URL")
 
 
 @flow(name="canary", flow_run_name="canary {problem.name}")
@@ -57,8 +57,8 @@ def this_week() -> int:
 def state_of_its_own(market: str) -> Iterator[None]:
     """Registry, ledger and stages below ``canaries/state`` of the state folder while the block runs.
 
-    A tracking server that the environment names is left alone meanwhile. Variables are changed and never taken away:
-    see ``settings.reserve``.
+    A tracking server or ledger that the environment names is left alone meanwhile. Variables are changed and never
+    taken away: see ``settings.reserve``.
     """
     folder = home() / "canaries" / "state" / market
     before = {HOME: str(home()), **{name: os.environ.get(name, "") for name in ELSEWHERE}}

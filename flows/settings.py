@@ -30,6 +30,7 @@ DEFAULTS = {
 # MLflow, pandera, threadpoolctl and the canary write these while other threads run. In C, adding a variable moves the
 # whole environment, and a thread that reads it meanwhile dies; changing one that is there does not. Empty means unset.
 WRITTEN_LATER = {
+    "NOCTURNE_LEDGER_URL": "",
     "NOCTURNE_TRACKING_URI": "",
     "MLFLOW_TRACKING_URI": "",
     "MLFLOW_REGISTRY_URI": "",

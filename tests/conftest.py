@@ -32,6 +32,7 @@ def market_data() -> Path:
 def _state_below_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test touches the project's own state folder."""
     monkeypatch.setenv("NOCTURNE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("NOCTURNE_LEDGER_URL", raising=False)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.canary import HOME, state_of_its_own, this_week
+from tasks.registry.chain_postgres import ledger_url
 from tasks.registry.mlflow_store import tracking_uri
 from tasks.storage import home
 
@@ -30,10 +31,13 @@ def test_a_market_of_noise_is_not_registered_on_the_tracking_server(
     monkeypatch.setenv(HOME, str(tmp_path))
     monkeypatch.setenv("NOCTURNE_TRACKING_URI", "http://registry.example:5000")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other.example:5000")
+    monkeypatch.setenv("NOCTURNE_LEDGER_URL", "postgresql://desk@db.example/quant")
     with state_of_its_own("spx-202606"):
+        assert ledger_url() is None, "its reads and promotions are not the desk's either"
         assert tracking_uri() == f"sqlite:///{tmp_path}/canaries/state/spx-202606/mlflow/mlflow.db"
     assert tracking_uri() == "http://registry.example:5000"
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://other.example:5000"
+    assert str(ledger_url()) == "postgresql://desk@db.example:5432/quant"
 
 
 def test_the_week_is_a_seed() -> None:
