@@ -12,7 +12,7 @@ LENGTH = {
     "backtest": "15 seconds",
     "consumers": "3 minutes: nine new environments; with --cold as a script of its own, over the network",
     "cost": "4 minutes: a demo night, and a quick one before it",
-    "drift": "4 minutes: 352 histories of twelve to twenty years",
+    "drift": "2 minutes: 248 histories of fourteen to twenty years",
     "false_promotion": "4 minutes: 300 universes through 60 nights",
     "features": "1 minute",
     "intervals": "20 seconds",

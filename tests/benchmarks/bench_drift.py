@@ -38,7 +38,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-HISTORIES, SHIFTED, AFTER = 80, 16, 504
+HISTORIES, SHIFTED, AFTER = 64, 10, 504
 DETECTORS = ("distribution", "cusum", "adwin", "any")
 HORIZONS = (5, 21, 63, 126, 252, 504)
 TEXTBOOK, REFERENCE, EMPTY = 0.25, 1260, 1e-4
