@@ -89,15 +89,18 @@ Play = Callable[..., Standing]
 def play(store: Store, tonight: Night, fits: Fits, logged: LoggedNight) -> Play:
     """A night's end with this candidate and decision, judged against the present champion."""
 
-    def run(name: str = "ridge-0", decision: Decision | None = None, **change: Any) -> Standing:
+    def run(
+        name: str = "ridge-0", decision: Decision | None = None, takeover: str = "at_once", **change: Any
+    ) -> Standing:
+        night = replace(tonight, problem=tonight.problem.model_copy(update={"takeover": takeover}))
         judged = mlflow_store.champion(store, NAME)
         with Ledger.open() as ledger:
             expected = standing(ledger, NAME)
-        entry = as_entry(tonight, fits, name, decision)
+        entry = as_entry(night, fits, name, decision)
         entry = replace(entry, expected=expected, **change)
-        registered = register(store, tonight, logged, entry)
+        registered = register(store, night, logged, entry)
         return places.take_places(
-            store, tonight, logged, fits, Subject(registered=registered, entry=entry), judged
+            store, night, logged, fits, Subject(registered=registered, entry=entry), judged
         )  # fmt: skip
 
     return run
@@ -180,6 +183,16 @@ def test_a_promoted_challenger_leaves_its_place(store: Store, play: Play, believ
         assert (kept.challenger, kept.share) == (seen.challenger, 0.25), "a refreshed champion is the same recipe"
         assert places._with_champion(replace(seen, share=0.25), "9", refreshed=False).share == 0.0
         assert not places.under_way(ledger, NAME)
+
+
+def test_what_takes_over_gradually_is_approved_and_still_a_challenger(play: Play, believed: list[int]) -> None:
+    first = play(takeover="gradual")
+    assert first.champion == "1", "there is nobody whom the first champion could replace gradually"
+    now = play("ridge-3", takeover="gradual")
+    assert (now.champion, now.challenger, now.fallback) == ("1", "3", "2")
+    with Ledger.open() as ledger:
+        why = history(ledger, NAME)[0].why
+    assert why[0] == "the night's leader: the gate approved it, and it takes over gradually"
 
 
 @pytest.mark.parametrize(
