@@ -23,102 +23,18 @@ from typing import Any
 
 from tasks.evaluation import Decision, Licence
 from tasks.registry.chain import Chain
-from tasks.registry.chain_database import WAIT_SECONDS, Database, Kind, Row, Schema
+from tasks.registry.chain_database import WAIT_SECONDS, Database, Row
 from tasks.registry.chain_postgres import PostgresDatabase, ledger_url
 from tasks.registry.chain_sqlite import SqliteDatabase
 from tasks.registry.families import Family, Term
 from tasks.registry.gate import read_level
+from tasks.registry.ledger_tables import SCHEMA
 from tasks.registry.records import Mark
 from tasks.storage import home
 
-VERSION = 2
 FRESH_DATES = 21
 ALIASED = "alias moved"
 ANEW = "begun anew"
-
-_LOOK: dict[str, Kind] = {"at": "TEXT", "problem": "TEXT", "predicts": "TEXT", "symbols": "TEXT", "series": "TEXT"}
-TABLES: dict[str, dict[str, Kind]] = {
-    "nights": _LOOK
-    | {
-        "term": "TEXT",
-        "last": "TEXT",
-        "leaderboard": "TEXT",
-        "snapshot": "TEXT",
-        "predictions": "TEXT",
-        "rows": "INTEGER",
-        "dates": "INTEGER",
-    },
-    "trials": {
-        "at": "TEXT",
-        "night": "INTEGER",
-        "candidate": "TEXT",
-        "engine": "TEXT",
-        "recipe": "TEXT",
-        "selection_loss": "REAL",
-        "fold_loss": "REAL",
-    },
-    "reads": _LOOK
-    | {
-        "term": "TEXT",
-        "last": "TEXT",
-        "k": "INTEGER",
-        "level": "REAL",
-        "recipe": "TEXT",
-        "evidence": "TEXT",
-    },
-    "outcomes": {
-        "at": "TEXT",
-        "read": "INTEGER",
-        "problem": "TEXT",
-        "recipe": "TEXT",
-        "outcome": "TEXT",
-        "promote": "TEXT",
-        "version": "TEXT",
-        "reasons": "TEXT",
-    },
-    "licences": _LOOK
-    | {
-        "term": "TEXT",
-        "last": "TEXT",
-        "recipe": "TEXT",
-        "granted": "INTEGER",
-        "increase": "REAL",
-        "upper": "REAL",
-        "permitted": "REAL",
-        "origins": "INTEGER",
-        "dates": "INTEGER",
-    },
-    "promotions": {
-        "at": "TEXT",
-        "name": "TEXT",
-        "epoch": "INTEGER",
-        "champion": "TEXT",
-        "challenger": "TEXT",
-        "fallback": "TEXT",
-        "share": "REAL",
-        "action": "TEXT",
-        "why": "TEXT",
-        "evidence": "TEXT",
-        "by": "TEXT",
-    },
-    "signatures": {
-        "at": "TEXT",
-        "name": "TEXT",
-        "version": "TEXT",
-        "model_sha256": "TEXT",
-        "signature": "TEXT",
-        "signing_key": "TEXT",
-    },
-}
-"""``last`` is the last gate date (ISO), ``term`` the first session of its canonical term, ``series`` fingerprints.
-
-A row of ``promotions`` is a name's whole standing after a move; see ``standings``."""
-SCHEMA = Schema(
-    version=VERSION,
-    tables=TABLES,
-    since={"promotions": 2, "signatures": 2},
-    unique={"promotions": ("name", "epoch")},
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from tasks.registry.chain import Chain
 from tasks.registry.chain_database import Schema
 from tasks.registry.chain_postgres import PostgresDatabase, address
 from tasks.registry.chain_sqlite import SqliteDatabase
-from tasks.registry.ledger import SCHEMA, Ledger
+from tasks.registry.ledger import Ledger
+from tasks.registry.ledger_tables import SCHEMA
 from tasks.registry.standings import history
 from tasks.storage import PROJECT
 from tests.registry.test_ledger import FAMILY, KEPT, KILLED, asked

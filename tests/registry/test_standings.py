@@ -18,7 +18,8 @@ from tasks.live import Standing
 from tasks.registry.chain import Chain
 from tasks.registry.chain_database import Schema
 from tasks.registry.chain_sqlite import SqliteDatabase
-from tasks.registry.ledger import SCHEMA, Ledger
+from tasks.registry.ledger import Ledger
+from tasks.registry.ledger_tables import SCHEMA
 from tasks.registry.promotions import champions
 from tasks.registry.signatures import record_signature, signature_of
 from tasks.registry.standings import StaleEpochError, at, history, names, standing, swap
