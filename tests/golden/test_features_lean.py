@@ -49,8 +49,8 @@ PUBLISHED: tuple[tuple[str, str, Reading, float, int], ...] = (
     ("spy_with_williamsR14.txt", "Williams %R 14", catalogue.feature("willr_14").compute, 1e-3, 0),
     ("spy_with_ichimoku.csv", "Tenkan", lambda s: s.ta("MIDPRICE", *H, timeperiod=9), 1e-12, 0),
     ("spy_with_ichimoku.csv", "Kijun", lambda s: s.ta("MIDPRICE", *H, timeperiod=26), 1e-12, 0),
-    ("spy_with_ichimoku.csv", "Senkou A", lambda s: s.lagged(s[span_a], 26), 1e-12, 0),
-    ("spy_with_ichimoku.csv", "Senkou B", lambda s: s.lagged(s[span_b], 26), 1e-12, 0),
+    ("spy_with_ichimoku.csv", "Senkou A", lambda s: s.lagged(span_a, 26), 1e-12, 0),
+    ("spy_with_ichimoku.csv", "Senkou B", lambda s: s.lagged(span_b, 26), 1e-12, 0),
 )
 
 

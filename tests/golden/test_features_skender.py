@@ -29,6 +29,16 @@ def _column(name: str) -> Reading:
     return catalogue.feature(name).compute
 
 
+def upper_band(s: Series) -> Array:
+    """The highest high of 20 bars."""
+    return s.ta("DONCHIAN", *H, timeperiod=20)
+
+
+def lower_band(s: Series) -> Array:
+    """The lowest low of 20 bars."""
+    return s.ta("DONCHIAN", *H, timeperiod=20, output=2)
+
+
 EXACT: dict[tuple[str, str], Reading] = {
     ("rsi", "rsi"): lambda s: s.ta("RSI", "close", timeperiod=14),
     ("atr", "atr"): lambda s: s.ta("ATR", *B, timeperiod=14),
@@ -46,8 +56,8 @@ EXACT: dict[tuple[str, str], Reading] = {
     ("kama", "kama"): lambda s: s.ta("KAMA", "close", timeperiod=10),
     ("kama", "er"): _column("er_10"),
     ("vwma", "vwma"): lambda s: s.ta("VWMA", "close", "volume", timeperiod=14),
-    ("donchian", "upperBand"): lambda s: s.lagged(s.ta("DONCHIAN", *H, timeperiod=20), 1),  # the bars before
-    ("donchian", "lowerBand"): lambda s: s.lagged(s.ta("DONCHIAN", *H, timeperiod=20, output=2), 1),
+    ("donchian", "upperBand"): lambda s: s.lagged(upper_band, 1),  # the bars before
+    ("donchian", "lowerBand"): lambda s: s.lagged(lower_band, 1),
     ("heikinashi", "open"): lambda s: s.ta("HA", "open", *B),
     ("heikinashi", "high"): lambda s: s.ta("HA", "open", *B, output=1),
     ("heikinashi", "low"): lambda s: s.ta("HA", "open", *B, output=2),
@@ -62,8 +72,8 @@ EXACT: dict[tuple[str, str], Reading] = {
     ("willr", "williamsR"): _column("willr_14"),
     ("ichimoku", "tenkanSen"): lambda s: s.ta("MIDPRICE", *H, timeperiod=9),
     ("ichimoku", "kijunSen"): lambda s: s.ta("MIDPRICE", *H, timeperiod=26),
-    ("ichimoku", "senkouSpanA"): lambda s: s.lagged(s[span_a], 26),
-    ("ichimoku", "senkouSpanB"): lambda s: s.lagged(s[span_b], 26),
+    ("ichimoku", "senkouSpanA"): lambda s: s.lagged(span_a, 26),
+    ("ichimoku", "senkouSpanB"): lambda s: s.lagged(span_b, 26),
 }
 
 SETTLED: dict[tuple[str, str], Reading] = {
