@@ -16,7 +16,7 @@ import threading
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -125,12 +125,13 @@ class Registry:
         require_name(name)
         found = self._ask(f"no registered model '{name}'", lambda client: client.get_registered_model(name))
         tags = dict(found.tags)
+        aliases = {alias: str(version) for alias, version in found.aliases.items()}
         return Seen(
             name=name,
-            aliases={alias: str(version) for alias, version in found.aliases.items()},
+            aliases=aliases,
             epoch=_epoch(tags.get("nocturne.epoch", "")),
             share=_share(name, tags.get("nocturne.share", "")),
-            drifted=tags.get("nocturne.drift", "") == "exceeded",
+            drifted=_drifted(tags, aliases.get("champion", "")),
         )
 
     def version(self, name: str, version: str) -> Version:
@@ -244,6 +245,11 @@ def _share(name: str, text: str) -> float:
         log.warning("%s: the tag nocturne.share is %r, not a number in [0, 1]: nobody sees the challenger", name, text)
         return 0.0
     return share
+
+
+def _drifted(tags: Mapping[str, str], champion: str) -> bool:
+    """Whether the monitor judged the present champion; what it said of one before does not count."""
+    return tags.get("nocturne.drift") == "exceeded" and tags.get("nocturne.drift.version", champion) == champion
 
 
 def _without_password(uri: str) -> str:

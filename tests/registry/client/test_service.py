@@ -256,6 +256,19 @@ def test_drift_past_its_limit_shows_the_fallback_until_the_monitor_says_otherwis
     assert kinds(events) == ["loaded", "fallback", "recovered"]
 
 
+def test_a_new_champion_is_not_judged_by_the_drift_of_the_one_before(
+    shelf: Shelf, start: Start, bars: pd.DataFrame
+) -> None:
+    first, second = shelf.put(), shelf.put(0.5)
+    shelf.point(champion=first, fallback=shelf.put(-0.5))
+    shelf.tag(**{"drift": "exceeded", "drift.version": first})
+    champion = start()
+    assert champion.predict(bars)["role"].iloc[0] == "fallback"
+    shelf.point(champion=second)
+    champion.refresh()
+    assert champion.predict(bars)["role"].iloc[0] == "champion"
+
+
 def test_drift_where_no_fallback_is_ready_is_said_and_the_champion_goes_on(
     shelf: Shelf, start: Start, bars: pd.DataFrame, events: list[Event]
 ) -> None:
