@@ -43,13 +43,16 @@ def serve(
     alias: Alias = "champion",
     registry: Registry = "",
     keys: Keys = None,
-    log: Annotated[Path | None, typer.Option(help="Folder of logged predictions (Parquet).")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Folder of logged predictions (Parquet); else live/NAME/requests at home.")
+    ] = None,
 ) -> None:
     """Serve a promoted model's predictions over HTTP, on this machine alone, until stopped."""
     import logging
 
     from tasks.registry.client import cli
     from tasks.registry.client.service import Champion
+    from tasks.storage import home
 
     champion = Champion(
         name,
@@ -58,7 +61,7 @@ def serve(
         tracking_uri=_where(registry),
         trusted_keys=keys,
         refresh_seconds=every if watch else 0,
-        log=log,
+        log=log or home() / "live" / name / "requests",
         on_event=cli.tell,
     )
     logging.getLogger("nocturne.client").setLevel(logging.CRITICAL)  # its events are told once, by on_event

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from flows.options import Json, show
 
@@ -83,9 +85,10 @@ def sign(
 def _render_inspection(document: dict[str, Any]) -> None:
     out = Console(highlight=False)
     out.print(f"[bold]{document['name']}[/] version {document['version']}")
+    table = Table(box=None, show_header=False, pad_edge=False)
     for finding in document["findings"]:
-        out.print(f"{MARKS[finding['state']]}{finding['what']:10}", end="")
-        out.print(finding["said"], markup=False, soft_wrap=True)
+        table.add_row(Text.from_markup(MARKS[finding["state"]]), finding["what"], Text(finding["said"]))
+    out.print(table)
 
 
 def _render_new(document: dict[str, Any]) -> None:

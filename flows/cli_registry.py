@@ -16,6 +16,8 @@ from flows.options import Json, show
 from tasks.errors import ConfigurationError
 
 WIDTH = 80
+REASONS = 2
+"""So many of a move's reasons are shown; a decision names every rival."""
 
 
 def models(
@@ -62,10 +64,10 @@ def _render_models(document: dict[str, Any]) -> None:
         when = f"promoted {version['promoted']}" if version["promoted"] else "never promoted"
         out.print(f"  {version['candidate']} ({version['engine']}), {version['outcome']}, {when}", markup=False)
         out.print(f"  fitted on bars up to {version['training_end']}; run {version['run_id']}", markup=False)
-        for reason in version["reasons"][:2]:
+        for reason in version["reasons"][:REASONS]:
             out.print(f"  - {reason}", markup=False)
-        if len(version["reasons"]) > 2:
-            out.print(f"  … and {len(version['reasons']) - 2} more (--json lists them all)")
+        if len(version["reasons"]) > REASONS:
+            out.print(f"  … and {len(version['reasons']) - REASONS} more (--json lists them all)")
 
 
 def _render_history(document: dict[str, Any]) -> None:
@@ -95,8 +97,10 @@ def _move(move: dict[str, Any], before: dict[str, Any], candidates: dict[str, st
             line.append(f"\n      {alias} {there or 'none'} → {version or 'none'}{called}", style="bold")
     if now["share"] != before.get("share", 0.0):
         line.append(f"\n      the challenger's share {before.get('share', 0.0):.0%} → {now['share']:.0%}", style="bold")
-    for reason in move["why"]:
+    for reason in move["why"][:REASONS]:
         line.append("\n" + textwrap.fill(reason, WIDTH, initial_indent="      - ", subsequent_indent="        "))
+    if len(move["why"]) > REASONS:
+        line.append(f"\n      … and {len(move['why']) - REASONS} more (--json lists them all)")
     if move["evidence"]:
         line.append(f"\n      evidence {move['evidence']}"[:WIDTH], style="dim")
     return line

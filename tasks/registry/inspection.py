@@ -164,7 +164,8 @@ def _manifest(folder: Path, name: str) -> tuple[State, str]:
         return "bad", f"it is a model of '{manifest.problem}', registered as '{name}'"
     return "ok", (
         f"format {manifest.format}, {len(manifest.files)} files; {manifest.candidate} ({manifest.engine}), "
-        f"{manifest.role}, fitted through {manifest.training_end}, seed {manifest.seed}, code {manifest.code_version}"
+        f"{manifest.role}, fitted through {manifest.training_end}, seed {manifest.seed}, "
+        f"code {manifest.code_version[:12]}"
     )
 
 
