@@ -154,6 +154,7 @@ def nightly(problem: Problem) -> Facts:
             warnings=night.notes,
             version=registered.version,
             champion_version=now.champion,
+            challenger_version=now.challenger,
             model_uri=f"models:/{problem.name}@champion",
             tracking_uri=logged.tracking_uri,
             run_url=logged.url,

@@ -31,12 +31,12 @@ class Facts:
     """One night: what was asked, on which bars, who competed, what was decided, and what it cost.
 
     ``problem`` is ``Problem.model_dump(mode="json")``. ``importance`` belongs to ``importance_of``. ``version`` is the
-    registered version that this night made, ``champion_version`` the one that the alias names after it; empty if none.
-    ``run_url`` is a page of the tracking server, if it has any. ``tear_sheet`` is the page of the backtest and
-    ``event_driven`` what Zipline said of it; ``gate_backtests`` are those on the gate window. ``other_histories`` are
-    the skills of ridge on the paths of combinatorial purged cross-validation, which chose nothing. ``bars_needed`` is
-    how many bars the champion takes for one prediction. ``whole`` says that every engine answered everything it was
-    asked, refits included. ``seconds`` is wall time by stage.
+    registered version that this night made, ``champion_version`` and ``challenger_version`` those that hold the
+    aliases after it; empty if none. ``run_url`` is a page of the tracking server, if it has any. ``tear_sheet`` is
+    the page of the backtest and ``event_driven`` what Zipline said of it; ``gate_backtests`` are those on the gate
+    window. ``other_histories`` are the skills of ridge on the paths of combinatorial purged cross-validation, which
+    chose nothing. ``bars_needed`` is how many bars the champion takes for one prediction. ``whole`` says that every
+    engine answered everything it was asked, refits included. ``seconds`` is wall time by stage.
     """
 
     run_id: str
@@ -53,6 +53,7 @@ class Facts:
     importance: tuple[tuple[str, float], ...] = ()
     version: str = ""
     champion_version: str = ""
+    challenger_version: str = ""
     model_uri: str = ""
     tracking_uri: str = ""
     run_url: str = ""

@@ -245,8 +245,7 @@ def headline(facts: Facts) -> str:
     champion = clean(facts.evidence.champion, 80) if facts.evidence else ""
     name = clean(decision.promote, 80)
     if decision.outcome == "promoted" and name:
-        now = "takes over gradually" if gradual(facts) else "is the new champion"
-        return f"{name} {now}" if champion else f"{name} is the first champion"
+        return f"{name} {takeover(facts)}" if champion else f"{name} is the first champion"
     if decision.outcome == "refreshed" and name:
         return f"The champion is refreshed: {champion or name}, refitted through the last bar"
     if decision.outcome == "baseline" and name:
@@ -258,10 +257,15 @@ def headline(facts: Facts) -> str:
     return f"The champion stays: {champion}" if champion else "Nothing was promoted: there is no champion yet"
 
 
-def gradual(facts: Facts) -> bool:
-    """Whether what the gate approved takes over by a rollout, so that the champion is still the one before."""
-    decided = facts.decision.outcome == "promoted" and facts.problem.get("takeover") == "gradual"
-    return decided and facts.champion_version not in ("", facts.version)
+def takeover(facts: Facts) -> str:
+    """What became of a recipe that the gate approved: at once or gradually, or why it has no place yet."""
+    if facts.problem.get("takeover") != "gradual" or facts.champion_version in ("", facts.version):
+        return "is the new champion"
+    if facts.challenger_version == facts.version:
+        return "takes over gradually"
+    if facts.challenger_version:
+        return f"is approved, and waits: version {facts.challenger_version} is the challenger"
+    return "is approved, and has no place: it was not proved to be what was evaluated"
 
 
 def verdict(comparison: GateComparison, alpha: float) -> str:
@@ -293,7 +297,7 @@ def standing(facts: Facts, score: Score) -> tuple[str, ...]:
     if facts.evidence and facts.evidence.champion.partition(" (version ")[0] == score.candidate:
         found.append("champion before")
     if facts.decision.promote and facts.decision.promote == score.candidate:
-        found.append("takes over gradually" if gradual(facts) else "now champion")
+        found.append("now champion" if facts.champion_version in ("", facts.version) else "approved")
     return tuple(found)
 
 

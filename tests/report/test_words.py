@@ -42,6 +42,32 @@ def test_cleaned_text_is_printable_bounded_and_encodable(text: str) -> None:
     shown.encode("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("champion", "challenger", "said"),
+    [
+        ("3", "", "is the new champion"),
+        ("1", "3", "takes over gradually"),
+        ("1", "2", "is approved, and waits: version 2 is the challenger"),
+        ("1", "", "is approved, and has no place: it was not proved to be what was evaluated"),
+    ],
+)
+def test_what_became_of_an_approved_recipe_is_told(champion: str, challenger: str, said: str) -> None:
+    facts = nights.night("volatility").facts
+    leader = facts.leaderboard.scores[0]
+    assert facts.evidence is not None
+    told = dataclasses.replace(
+        facts,
+        evidence=dataclasses.replace(facts.evidence, champion="ridge (version 1)"),
+        problem={**facts.problem, "takeover": "gradual"},
+        decision=Decision(outcome="promoted", promote=leader.candidate, reasons=("better than every rival",)),
+        version="3",
+        champion_version=champion,
+        challenger_version=challenger,
+    )
+    assert words.headline(told) == f"{leader.candidate} {said}"
+    assert ("now champion" in words.standing(told, leader)) is (champion == "3")
+
+
 def test_cleaning_leaves_ordinary_names_alone() -> None:
     for name in ("BRK.B", "Größe", "日経225", "GBM_1_AutoML_1", "a b"):
         assert words.clean(name) == name
