@@ -1,8 +1,8 @@
 """From a night's fits to a verdict: gather the evidence, spend a read if anything can come of it, decide.
 
 1. the gate rows, and on them baselines and champion: ``evidence.gather``;
-2. is there an obstacle already? Then the gate is not read for the challenger. Else the ledger spends a read, committed
-   before the next step, or refuses one;
+2. is there an obstacle already, or does a rollout have to end first (``takeover``)? Then the gate is not read for the
+   challenger. Else the ledger spends a read, committed before the next step, or refuses one;
 3. the challenger's tests: ``evidence.read_gate``; the champion's licence to be refreshed: once a term, by the ledger;
 4. ``gate.decide``; its outcome is noted in the ledger;
 5. the entry: what the decision promotes, else the challenger, which is registered either way.
@@ -31,6 +31,7 @@ from tasks.registry.gate import Policy
 from tasks.registry.ledger import Asked, Ledger, Reading
 from tasks.registry.records import ChampionInfo, Entry, Night
 from tasks.registry.renewal import Renewal, renewed
+from tasks.registry.takeover import waits
 from tasks.storage import read_parquet, read_predictions
 
 BARS = ["symbol", "session", "close"]
@@ -179,6 +180,9 @@ def _reading(night: Night, field: _Field, known: Evidence, policy: Policy, ledge
     against = gates.obstacles(known, policy)
     if against:
         return Reading(not_read="; ".join(text.rstrip(".") for text in against))
+    waiting = waits(ledger, night.problem, field.challenger.recipe_sha256)
+    if waiting:
+        return Reading(not_read=waiting)
     return ledger.spend(
         Asked(
             problem=night.problem.name,

@@ -34,6 +34,7 @@ from tasks.storage import home
 
 FRESH_DATES = 21
 ALIASED = "alias moved"
+BEGAN = "rollout began"
 ANEW = "begun anew"
 
 
@@ -198,6 +199,11 @@ class Ledger:
         """What the problem's last night decided to promote, and when (ISO UTC), if its alias never moved; else None."""
         last = self.chain.rows("outcomes", "id = (SELECT max(id) FROM outcomes WHERE problem = ?)", (problem,))
         return (last[0]["promote"], last[0]["at"]) if last and last[0]["promote"] else None
+
+    def open_wins(self, problem: str, recipe: str) -> list[int]:
+        """The rows of this recipe's reads that decided a promotion of which nothing has come yet."""
+        mine = self.chain.rows("reads", "problem = ? AND recipe = ?", (problem, recipe))
+        return [row["id"] for row in mine if self._won(row, problem)]
 
     def licence(self, family: Family, recipe: str) -> Licence | None:
         """The licence of this recipe in the family's term, granted or refused; None if it was not asked for yet."""

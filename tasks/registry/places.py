@@ -26,13 +26,13 @@ from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
 from tasks.registry.nights import register
 from tasks.registry.projection import project
-from tasks.registry.promotions import history, move, standing
+from tasks.registry.promotions import move, standing
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
 from tasks.registry.standings import StaleEpochError, swap
+from tasks.registry.takeover import NIGHT, under_way
 from tasks.registry.verification import Subject, verify
 from tasks.storage import sha256_json
 
-NIGHT = "nightly"
 log = logging.getLogger("nocturne.registry")
 
 
@@ -132,19 +132,6 @@ def _challenges(ledger: Ledger, entry: Entry, judged: ChampionInfo | None, name:
     own = judged is not None and judged.recipe_sha256 == digest(entry.gated.recipe)
     barred = entry.gated.engine == "baseline" or entry.decision.outcome == "quarantined" or own
     return not barred and not under_way(ledger, name) and bool(standing(ledger, name).champion)
-
-
-def under_way(ledger: Ledger, name: str) -> bool:
-    """Whether the present challenger is being compared with the champion: a share, or a place that no night gave it."""
-    now = standing(ledger, name)
-    if now.share > 0:
-        return True
-    for step in history(ledger, name):
-        if not now.challenger or step.standing.challenger != now.challenger:
-            return False
-        if step.action in ("challenged", "rollout") and step.by != NIGHT:
-            return True
-    return False
 
 
 def _challenge(store: Store, ledger: Ledger, subject: Subject, found: float | RegistryError) -> None:

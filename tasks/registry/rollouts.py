@@ -21,12 +21,12 @@ from tasks.problem import Problem
 from tasks.registry import judgement, mlflow_store, promotions
 from tasks.registry.chain_database import Row
 from tasks.registry.gate import read_level
-from tasks.registry.ledger import Asked, Ledger, Reading
+from tasks.registry.ledger import ALIASED, BEGAN, Asked, Ledger, Reading
 from tasks.registry.mlflow_store import Store
 from tasks.registry.parity import ask
 from tasks.storage import home, read_parquet, sha256_bytes, write_parquet
 
-BEGAN, AUTHOR = "rollout began", "rollout"
+AUTHOR = "rollout"
 SEEN = ["session", "window"]
 
 
@@ -147,14 +147,19 @@ def claim(ledger: Ledger, problem: Problem, data: tuple[Snapshot, Rows], challen
 
 
 def conclude(ledger: Ledger, *, name: str, recipe: str, read_row: int, promoted: str, why: Iterable[str]) -> None:
-    """Note once how a rollout ended: ``promoted`` is the version that took over, empty if the champion stayed."""
-    outcome = "promoted" if promoted else "kept"
-    reasons = json.dumps(list(why))
-    if ledger.chain.rows("outcomes", "read = ? AND outcome = ? AND reasons = ?", (read_row, outcome, reasons)):
-        return
-    _note(ledger, {"read": read_row, "problem": name, "recipe": recipe, "outcome": outcome, "reasons": reasons})
-    if promoted:
-        ledger.record_alias(name, recipe, promoted)
+    """Note once how a rollout ended: ``promoted`` is the version that took over, empty if the champion stayed.
+
+    Whatever else the gate had approved of this recipe is settled by it: what was tried need not be tried again.
+    """
+    outcome, reasons = "promoted" if promoted else "kept", json.dumps(list(why))
+    with ledger.chain.transaction():
+        known = "read = ? AND outcome = ? AND reasons = ?"
+        if ledger.chain.rows("outcomes", known, (read_row, outcome, reasons)):
+            return
+        for row in dict.fromkeys((read_row, *ledger.open_wins(name, recipe))):
+            _append(ledger, {"read": row, "problem": name, "recipe": recipe, "outcome": outcome, "reasons": reasons})
+        if promoted:
+            ledger.chain.append(*ledger.alias_row(name, recipe, promoted))
 
 
 def move(
@@ -179,19 +184,20 @@ def _held(standing: Standing) -> tuple[str, str, str, float]:
 
 
 def _won(ledger: Ledger, challenger: Rival, evidence: str) -> Row | None:
-    """The ledger's row of the read that approved the version, unless another rollout was paid by it."""
+    """The ledger's row of the read that approved the version, unless a rollout was paid by it or has settled it."""
     rows = ledger.chain.rows("reads", "id = ?", (challenger.read_row,))
-    began = ledger.chain.rows("outcomes", "read = ? AND outcome = ?", (challenger.read_row, BEGAN))
-    others = [row for row in began if json.loads(row["reasons"]) != [evidence]]
-    return rows[0] if rows and rows[0]["recipe"] == challenger.recipe_sha256 and not others else None
+    noted = ledger.chain.rows("outcomes", "read = ? AND outcome <> ?", (challenger.read_row, ALIASED))
+    others = [row for row in noted if row["outcome"] == BEGAN and json.loads(row["reasons"]) != [evidence]]
+    settled = bool(noted) and noted[-1]["outcome"] == "kept"
+    return rows[0] if rows and rows[0]["recipe"] == challenger.recipe_sha256 and not (others or settled) else None
 
 
 def _note_beginning(ledger: Ledger, name: str, recipe: str, row: int, evidence: str) -> None:
     reasons = json.dumps([evidence])
-    if not ledger.chain.rows("outcomes", "read = ? AND outcome = ? AND reasons = ?", (row, BEGAN, reasons)):
-        _note(ledger, {"read": row, "problem": name, "recipe": recipe, "outcome": BEGAN, "reasons": reasons})
-
-
-def _note(ledger: Ledger, values: Row) -> None:
     with ledger.chain.transaction():
-        ledger.chain.append("outcomes", {"promote": "", "version": ""} | values)
+        if not ledger.chain.rows("outcomes", "read = ? AND outcome = ? AND reasons = ?", (row, BEGAN, reasons)):
+            _append(ledger, {"read": row, "problem": name, "recipe": recipe, "outcome": BEGAN, "reasons": reasons})
+
+
+def _append(ledger: Ledger, values: Row) -> None:
+    ledger.chain.append("outcomes", {"promote": "", "version": ""} | values)

@@ -40,6 +40,7 @@ from tasks.registry import (
     projection,
     renewal,
     scoring,
+    takeover,
     trials,
 )
 from tasks.registry.families import Family
@@ -67,7 +68,7 @@ def open_registry(name: str = "") -> None:
         continuity.require(ledger, continuity.told(store, name))
         if name:
             projection.repair(store, ledger, name)
-        left = ledger.unfinished(name) if name and not places.under_way(ledger, name) else None
+        left = ledger.unfinished(name) if name and not takeover.under_way(ledger, name) else None
     if left is not None:
         log.warning(
             "%s: the night of %s decided to promote %s and ended before the alias moved; its read of the gate still "

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from tasks.contracts import Candidate, EngineResult, Ref
+from tasks.documents import digest
 from tasks.errors import EngineError, StorageError
+from tasks.live import Standing
 from tasks.registry import gate as gates
 from tasks.registry import renewal
 from tasks.registry.card import version_tags
@@ -20,8 +22,10 @@ from tasks.registry.fits import Fits
 from tasks.registry.judgement import ScoredChampion, Verdict, family_of, judge
 from tasks.registry.ledger import Ledger
 from tasks.registry.records import ChampionInfo, Night
+from tasks.registry.rollouts import Rival, claim, conclude
+from tasks.registry.standings import standing, swap
 from tasks.storage import read_parquet
-from tests.registry.judged import GATE, World, champion_of, fit, fits_of, night_of
+from tests.registry.judged import GATE, NAME, World, champion_of, fit, fits_of, night_of
 
 GOOD = {"net": 0.5, "zero": 0.0, "mean": 0.0}
 POOR = {"net": 0.0, "zero": 0.0, "mean": 0.0}
@@ -158,6 +162,54 @@ def test_survivorship_does_not_matter_for_volatility(world: World, ledger: Ledge
     assert verdict.evidence.obstacles == ()
     assert verdict.evidence.read == 1
     assert all(0 <= item.qlike_worse_p <= 1 for item in verdict.evidence.comparisons)
+
+
+def in_service(ledger: Ledger, night: Night, recipe_sha256: str, evidence: str) -> None:
+    """Version 3 is champion; version 4, of this recipe, is tried against it."""
+    first = swap(ledger, Standing(name=NAME), Standing(name=NAME, champion="3"), "baseline", (), "", "nightly")
+    if recipe_sha256:
+        challenger = Rival(
+            version="4", candidate="net", model_uri="", gated_uri="", training_end="2018-12-31",
+            gated_training_end="2016-01-04", recipe_sha256=recipe_sha256, predicts=night.problem.predicts,
+            read_row=1, approved=True,
+        )  # fmt: skip
+        claim(ledger, night.problem, (night.snapshot, night.rows), challenger, evidence)
+    change = dataclasses.replace(first, challenger="4", share=0.01 if recipe_sha256 else 0.0)
+    swap(ledger, first, change, "challenged", (), evidence, "rollout")
+
+
+def test_while_its_rollout_is_under_way_a_leader_is_not_read_and_the_champion_is_refreshed(
+    world: World, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Read 1 was won and pays for the rollout; 21 dates later no second read is spent, nor is the first won again."""
+    skills, refits = {**GOOD, "champion": 0.3}, {"champion": 0.31}
+    night = night_of(world, takeover="gradual")
+    won = incumbent(world, ledger, night, fits_of(world, skills, refits=refits))
+    assert (won.decision.outcome, won.evidence.read) == ("promoted", 1)
+    leader = won.entry.gated.recipe
+    in_service(ledger, night, digest(leader), "plan")
+    for last in ("2018-12-31", "2019-01-15", "2019-02-15"):
+        later = World(tmp_path, last=last)
+        again = night_of(later, takeover="gradual")
+        verdict = incumbent(later, ledger, again, fits_of(later, skills, refits=refits))
+        assert (verdict.decision.outcome, verdict.evidence.read) == ("refreshed", 0)
+        assert "its rollout is under way since" in verdict.evidence.not_read
+        assert any("its rollout is under way since" in reason for reason in verdict.decision.reasons)
+    assert reads(ledger, night) == 1
+    conclude(ledger, name=NAME, recipe=digest(leader), read_row=1, promoted="", why=("worse",))
+    now = standing(ledger, NAME)
+    swap(ledger, now, dataclasses.replace(now, challenger="", share=0.0), "rolled back", (), "plan", "rollout")
+    verdict = incumbent(later, ledger, again, fits_of(later, skills, refits=refits))
+    assert (verdict.decision.outcome, verdict.evidence.read) == ("promoted", 2), "a new read, once that has ended"
+
+
+def test_what_would_take_over_gradually_waits_for_a_comparison_under_way(world: World, ledger: Ledger) -> None:
+    in_service(ledger, night_of(world), "", "a shadow")
+    fits = fits_of(world, {**GOOD, "champion": 0.3}, refits={"champion": 0.31})
+    verdict = incumbent(world, ledger, night_of(world, takeover="gradual"), fits)
+    assert (verdict.decision.outcome, verdict.evidence.read) == ("refreshed", 0)
+    assert "version 4 is being compared with the champion since" in verdict.evidence.not_read
+    assert incumbent(world, ledger, night_of(world), fits).decision.outcome == "promoted", "at once: it needs no place"
 
 
 def test_a_challenger_must_beat_the_champion_too(world: World, ledger: Ledger) -> None:

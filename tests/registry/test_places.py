@@ -18,7 +18,7 @@ from tasks.documents import digest
 from tasks.errors import RegistryError
 from tasks.evaluation import Decision
 from tasks.live import Standing
-from tasks.registry import fallback, mlflow_store, parity, places, proof, scoring, task
+from tasks.registry import fallback, mlflow_store, parity, places, proof, scoring, takeover, task
 from tasks.registry.fits import Fits
 from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
@@ -182,7 +182,7 @@ def test_a_promoted_challenger_leaves_its_place(store: Store, play: Play, believ
         kept = places._with_champion(replace(seen, share=0.25), "9", refreshed=True)
         assert (kept.challenger, kept.share) == (seen.challenger, 0.25), "a refreshed champion is the same recipe"
         assert places._with_champion(replace(seen, share=0.25), "9", refreshed=False).share == 0.0
-        assert not places.under_way(ledger, NAME)
+        assert not takeover.under_way(ledger, NAME)
 
 
 def test_what_takes_over_gradually_is_approved_and_still_a_challenger(play: Play, believed: list[int]) -> None:
@@ -214,11 +214,11 @@ def test_a_rollout_under_way_keeps_its_challenger(store: Store, play: Play, beli
     now = play("ridge-3", KEPT)
     with Ledger.open() as ledger:
         now = move(ledger, store, now, now, "challenged", ("a shadow",), "plan", "rollout")
-        assert places.under_way(ledger, NAME)
+        assert takeover.under_way(ledger, NAME)
     assert play("ridge-3", KEPT) == now
     with Ledger.open() as ledger:
         now = move(ledger, store, now, replace(now, challenger=""), "rolled back", ("worse",), "plan", "rollout")
-        assert not places.under_way(ledger, NAME)
+        assert not takeover.under_way(ledger, NAME)
     assert play("ridge-3", KEPT).challenger == "5"
 
 

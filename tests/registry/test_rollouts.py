@@ -12,11 +12,12 @@ import pytest
 from flows import rollout as flow
 from tasks.contracts import Rows, Snapshot
 from tasks.errors import ConfigurationError, RegistryError
+from tasks.evaluation import Decision
 from tasks.live import Standing
 from tasks.problem import Problem
 from tasks.registry import mlflow_store, promotions, rollouts
 from tasks.registry.judgement import family_of
-from tasks.registry.ledger import Asked, Ledger
+from tasks.registry.ledger import BEGAN, Asked, Ledger
 from tasks.registry.records import Entry, Night
 from tasks.registry.rollouts import Rival
 from tasks.registry.standings import StaleEpochError, swap
@@ -260,7 +261,7 @@ def test_a_version_that_the_gate_did_not_approve_spends_a_read_and_the_same_plan
         rollouts.conclude(ledger, name=NAME, recipe="b", read_row=first.row, promoted="", why=("time",))
         rollouts.conclude(ledger, name=NAME, recipe="b", read_row=first.row, promoted="", why=("time",))
         assert [row["outcome"] for row in ledger.chain.rows("outcomes", "read = ?", (first.row,))] == [
-            rollouts.BEGAN, "kept"
+            BEGAN, "kept"
         ]  # fmt: skip
 
 
@@ -297,6 +298,27 @@ def test_a_version_that_the_gate_approved_uses_the_level_of_that_read_for_one_ro
         assert again.k == 3, "a won read pays for one rollout"
         forged = rival(night, approved=True, read_row=won.row, recipe_sha256="c" * 8)
         assert rollouts.claim(ledger, night.problem, data(night), forged, "e3").k == 4, "the read of another recipe"
+
+
+@pytest.mark.parametrize("promoted", ["", "2"])
+def test_how_a_rollout_ends_settles_every_open_win_of_its_recipe(night: Night, promoted: str) -> None:
+    """Two reads decided its promotion; neither may pay for another rollout, nor be won again the next night."""
+    win = Decision(outcome="promoted", promote="ridge", reasons=())
+    name, recipe = night.problem.name, "b" * 8
+    with Ledger.in_memory() as ledger:
+        won = [ledger.spend(dataclasses.replace(gate_read(night, recipe), evidence=e), to_come=True) for e in "xy"]
+        for read in won:
+            ledger.record_decision(read, name, recipe, win)
+        paid = rollouts.claim(ledger, night.problem, data(night), rival(night, approved=True, read_row=1), "e1")
+        assert paid.k == 1
+        assert ledger.open_wins(name, recipe) == [2]
+        for _ in range(2):
+            rollouts.conclude(ledger, name=name, recipe=recipe, read_row=1, promoted=promoted, why=("it ended",))
+        assert ledger.open_wins(name, recipe) == []
+        assert len(ledger.chain.rows("outcomes", "outcome = 'alias moved'")) == bool(promoted)
+        if not promoted:
+            again = rival(night, approved=True, read_row=2)
+            assert rollouts.claim(ledger, night.problem, data(night), again, "e2").k == 3
 
 
 def test_two_models_speak_about_every_row_in_a_clean_process(
