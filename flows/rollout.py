@@ -155,7 +155,7 @@ def _score(plan: Plan, now: Standing, snapshot: Snapshot, rows: Rows) -> None:
     rivals = [rollouts.rival(store, plan.name, version) for version in (now.champion, plan.challenger)]
     said = rollouts.predictions(store, plan.name, [rival.model_uri for rival in rivals], snapshot)
     learned = rollouts.later(*(rival.learned for rival in rivals))
-    record(plan, rows, (said[0], said[1]), learned=learned, share=now.share)
+    record(plan, snapshot, rows, (said[0], said[1]), learned=learned, share=now.share)
 
 
 def _act(plan: Plan, now: Standing, found: Assessment) -> None:

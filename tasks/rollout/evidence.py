@@ -2,8 +2,11 @@
 
 Forecasts of a date come in when its bars are there, in time order; outcomes when labels have ended, in any order. A
 date counts once its outcome and those of all dates before it are there, so that the order in which they arrive changes
-nothing. A row that the champion predicts and the challenger does not counts as lost by the whole clip bound: a
-challenger that is silent on hard rows gains nothing. Rows that the champion does not predict are not compared.
+nothing. Rows that the champion does not predict are not compared.
+
+A date on which the challenger is silent about a row that the champion predicts counts as lost by the whole clip bound
+at least: no forecast could have cost E more, so that nothing is gained by silence on hard rows. In the sum of the
+differences as they were, each silent row is charged the largest row loss that either model had on that date.
 
 Both models are scored on every date, whatever share of requests sees the challenger: the share limits exposure, not
 evidence.
@@ -48,8 +51,14 @@ def new_forecasts(
     after: str,
     learned: str,
     share: float,
+    scored: pd.DataFrame | None = None,
+    closed: str = "",
 ) -> pd.DataFrame:
-    """What both models say of dates that are later than ``after`` and than every date known, columns ``FORECASTS``.
+    """What both models say of bars later than ``after`` that no forecast is known of, columns ``FORECASTS``.
+
+    No date comes in before one that is known already. A bar that arrives late (a panel's name, a day after the others)
+    joins its date unless that has been scored (``scored``: the outcomes known): what was acted on never changes.
+    ``closed``: the last session (ISO date) that is over; of one that is not, nothing is said yet. Empty: all are.
 
     rows: columns ``symbol, time, session``, a row a bar; champion and challenger (n,), aligned with it, NaN where a
     model has no forecast. ``after``: a date or time (ISO). ``learned``: the close (ISO) of the last bar that a model
@@ -61,9 +70,9 @@ def new_forecasts(
             f"{len(rows):,} rows, {len(champion):,} and {len(challenger):,} predictions: score both models on the "
             "snapshot that the rows belong to"
         )
-    first = max([_day(after), *known["session"].to_list()])
-    fresh = (rows["session"] > first) & (rows["time"] >= _instant(learned))
-    new = fresh.to_numpy(bool) & np.isfinite(champion)
+    fresh = (rows["session"] > _day(after)) & (rows["time"] >= _instant(learned))
+    fresh &= rows["session"] <= (_day(closed) if closed else rows["session"].max())
+    new = fresh.to_numpy(bool) & _unsaid(rows, known, scored) & np.isfinite(champion)
     found = rows.loc[new, KEYS].assign(champion=champion[new], challenger=challenger[new], share=share)
     return found.sort_values(["session", "time", "symbol"], kind="stable").reset_index(drop=True)
 
@@ -156,15 +165,41 @@ def _differing(version: str, both: pd.DataFrame, key: str) -> list[str]:
     ]
 
 
+def _unsaid(rows: pd.DataFrame, known: pd.DataFrame, scored: pd.DataFrame | None) -> npt.NDArray[np.bool_]:
+    """Bars of dates after the last one known, or of an open one among them, that no forecast is known of: (n,)."""
+    if not len(known):
+        return np.ones(len(rows), dtype=bool)
+    open_dates = known["session"] if scored is None else known.loc[~known["session"].isin(scored["session"]), "session"]
+    may = (rows["session"] > known["session"].max()) | rows["session"].isin(open_dates)
+    said = pd.MultiIndex.from_frame(rows[["symbol", "time"]]).isin(pd.MultiIndex.from_frame(known[["symbol", "time"]]))
+    return np.asarray(may.to_numpy(bool) & ~said, dtype=bool)
+
+
 def _scored(found: pd.DataFrame, loss: Literal["mse", "log_loss"], bound: float) -> pd.DataFrame:
     label = found["label"].to_numpy(np.float64)
     champion, challenger = (
         row_losses(loss, label, found[name].to_numpy(np.float64)) for name in ("champion", "challenger")
     )
+    scored = found.assign(champion_loss=champion, challenger_loss=challenger, difference=champion - challenger)
     silent = np.isfinite(label) & ~np.isfinite(found["challenger"].to_numpy(np.float64))
-    difference = np.where(silent, -bound, champion - challenger)
-    scored = found.assign(champion_loss=champion, challenger_loss=challenger, difference=difference)
+    scored["difference"] = _charged(scored, silent, bound)
     return scored[list(OUTCOMES)].reset_index(drop=True)
+
+
+def _charged(scored: pd.DataFrame, silent: npt.NDArray[np.bool_], bound: float) -> pd.Series:
+    """The differences, with silent rows charged so that their dates' means are at most ``-bound``; (n,)."""
+    dates = scored["session"]
+    worst = scored[["champion_loss", "challenger_loss"]].max(axis=1).groupby(dates).transform("max")
+    charged: pd.Series = scored["difference"].where(~silent, scored["champion_loss"] - worst)
+    spared = charged.groupby(dates).transform("mean") + bound
+    rows, quiet = charged.notna().groupby(dates).transform("sum"), pd.Series(silent).groupby(dates).transform("sum")
+    return charged.where(~silent | (spared <= 0.0), charged - spared * rows / quiet.clip(lower=1))
+
+
+def silence(outcomes: pd.DataFrame) -> tuple[int, int]:
+    """On how many rows, of how many dates, the challenger said nothing where the champion did; of those with labels."""
+    rows = outcomes[outcomes["champion_loss"].notna() & outcomes["challenger_loss"].isna()]
+    return len(rows), int(rows["session"].nunique())
 
 
 def _empty(columns: tuple[str, ...]) -> pd.DataFrame:

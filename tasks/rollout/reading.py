@@ -30,7 +30,8 @@ def where(plan: Plan, snapshot: Snapshot | None = None, logs: str = "") -> Asses
     warnings = _differing(plan, forecasts, snapshot, Path(logs)) if logs and snapshot is not None else ()
     for warning in warnings:
         log.warning("%s: %s", plan.name, warning)
-    return assess(plan, forecasts, outcomes, warnings=(*plan.notes, *warnings), ending=store.ending)
+    warnings = (*plan.notes, *_silent(outcomes), *warnings)
+    return assess(plan, forecasts, outcomes, warnings=warnings, ending=store.ending)
 
 
 def write_page(found: Assessment) -> str:
@@ -52,6 +53,27 @@ def told(name: str) -> dict[str, Any]:
         return {"name": name, "headline": "no rollout and no shadow has ever begun"}
     stands = where(found.plan)
     return {**words.document(stands), "page": write_page(stands)}
+
+
+def last_closed(calendar: str, rows: pd.DataFrame) -> str:
+    """The last session (ISO date) that is over when the last bar of the rows has closed, or the day before all.
+
+    rows: columns ``time, session``. Of a session that is under way, bars are there and more are to come.
+    """
+    import exchange_calendars  # noqa: PLC0415 - 0.2 s, and only where forecasts are noted
+
+    last = rows["session"].max()
+    week = exchange_calendars.get_calendar(calendar, start=last - pd.Timedelta(days=7), end=last + pd.Timedelta(days=1))
+    if week.session_close(last) > rows["time"].max():
+        earlier = rows.loc[rows["session"] < last, "session"]
+        last = earlier.max() if len(earlier) else last - pd.Timedelta(days=1)
+    return f"{last:%Y-%m-%d}"
+
+
+def _silent(outcomes: pd.DataFrame) -> tuple[str, ...]:
+    rows, dates = evidence.silence(outcomes)
+    said = f"the challenger said nothing of {rows:,} rows that the champion predicted"
+    return (f"{said}: each of their {dates:,} dates counts as lost by the whole clip bound",) if rows else ()
 
 
 def _differing(plan: Plan, forecasts: pd.DataFrame, snapshot: Snapshot, folder: Path) -> tuple[str, ...]:

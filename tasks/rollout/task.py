@@ -2,7 +2,7 @@
 
 ```
 draft(problem, rows, gated, versions)       the plan but for its read: clip bound, streams, from when dates count
-record(plan, rows, said, learned, share)    tonight's forecasts of both models, and the outcomes that are there now
+record(plan, snapshot, rows, said, …)       tonight's forecasts of both models, and the outcomes that are there now
 assessment(plan, …)                         every date's e-value and step, from all the evidence there is
 publish(assessment)                         page, artifact
 ```
@@ -29,7 +29,7 @@ from tasks.problem import Problem
 from tasks.rollout import evidence, words
 from tasks.rollout.assess import Assessment
 from tasks.rollout.plan import LIMIT_DATES, Mode, Plan
-from tasks.rollout.reading import store_of, where, write_page
+from tasks.rollout.reading import last_closed, store_of, where, write_page
 from tasks.statistics.eprocess import clip_bound
 from tasks.statistics.overlap import label_overlap
 from tasks.storage import read_parquet, read_predictions
@@ -83,7 +83,9 @@ def draft(
 
 
 @task(name="score both models", cache_policy=NO_CACHE)
-def record(plan: Plan, rows: Rows, said: tuple[Ref, Ref], *, learned: str, share: float) -> tuple[int, int]:
+def record(
+    plan: Plan, snapshot: Snapshot, rows: Rows, said: tuple[Ref, Ref], *, learned: str, share: float
+) -> tuple[int, int]:
     """Note what champion and challenger say of new dates, and what both lost on dates whose labels have ended.
 
     said: their predictions, aligned with the rows. ``learned``: the close (ISO) of the last bar that one of them
@@ -92,13 +94,15 @@ def record(plan: Plan, rows: Rows, said: tuple[Ref, Ref], *, learned: str, share
     store = store_of(plan)
     frame = read_parquet(rows.ref, COLUMNS)
     champion, challenger = (read_predictions(ref) for ref in said)
-    known = store.read("forecasts")
-    new = evidence.new_forecasts(frame, champion, challenger, known, after=plan.after, learned=learned, share=share)
+    known, scored = store.read("forecasts"), store.read("outcomes")
+    closed = last_closed(snapshot.calendar, frame)
+    new = evidence.new_forecasts(
+        frame, champion, challenger, known,
+        after=plan.after, learned=learned, share=share, scored=scored, closed=closed,
+    )  # fmt: skip
     store.append("forecasts", new)
     spoken = pd.concat([known, new], ignore_index=True) if len(known) else new
-    outcomes = evidence.new_outcomes(
-        frame, spoken, store.read("outcomes"), loss=plan.loss, bound=plan.bound, streams=plan.streams
-    )
+    outcomes = evidence.new_outcomes(frame, spoken, scored, loss=plan.loss, bound=plan.bound, streams=plan.streams)
     store.append("outcomes", outcomes)
     log.info("%s: %d new forecasts, %d outcomes", plan.name, len(new), len(outcomes))
     return len(new), len(outcomes)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from tasks.errors import ConfigurationError, DataError, IntegrityError, StorageE
 from tasks.rollout import evidence
 from tasks.rollout.assess import assess
 from tasks.rollout.plan import Ending, Plan
+from tasks.rollout.reading import last_closed
 from tasks.rollout.store import RolloutStore, begin, current, latest, lease
 from tests.conftest import PROJECT
 
@@ -49,7 +51,7 @@ def said(frame: pd.DataFrame, seed: int = 1) -> tuple[Floats, Floats]:
 
 
 def forecasts(frame: pd.DataFrame, known: pd.DataFrame | None = None, **changes: str) -> pd.DataFrame:
-    asked = {"after": "2020-01-01", "learned": "2020-01-01T21:00:00+00:00"} | changes
+    asked: dict[str, Any] = {"after": "2020-01-01", "learned": "2020-01-01T21:00:00+00:00"} | changes
     champion, challenger = said(frame)
     before = evidence.no_forecasts() if known is None else known
     return evidence.new_forecasts(frame, champion, challenger, before, **asked, share=0.01)
@@ -104,7 +106,50 @@ def test_a_date_of_a_panel_waits_for_its_last_name_and_then_goes_without_it() ->
     assert found[frame["session"][12]] == pytest.approx(one.loc[one["symbol"] == "A", "difference"].iloc[0])
 
 
-def test_a_challenger_that_is_silent_loses_the_bound_and_a_silent_champion_is_not_compared() -> None:
+def test_a_session_under_way_is_not_forecast_until_it_has_closed() -> None:
+    """15-minute bars of a day-long session, asked while it is under way, and again when it is over."""
+    times = pd.date_range("2020-01-06 00:15", "2020-01-08 00:00", freq="15min", tz="UTC")
+    frame = pd.DataFrame({"symbol": "A", "time": times, "label": 0.0, "label_end": times + pd.Timedelta("15min")})
+    frame["session"] = (times - pd.Timedelta("15min")).tz_localize(None).normalize()
+    seen, spoken, scored = frame.head(96 + 10), evidence.no_forecasts(), evidence.no_outcomes()
+    for part in (seen, frame):
+        zeros = np.zeros(len(part))
+        new = evidence.new_forecasts(
+            part, zeros, zeros, spoken, after="2020-01-05", learned="2020-01-05", share=0.0, scored=scored,
+            closed=last_closed("24/7", part),
+        )  # fmt: skip
+        spoken = pd.concat([spoken, new], ignore_index=True) if len(spoken) else new
+        more = outcomes(part, spoken, scored)
+        scored = pd.concat([scored, more], ignore_index=True) if len(scored) else more
+    assert spoken.groupby("session").size().tolist() == [96, 96]
+    assert scored.groupby("session").size().tolist() == [96, 96]
+    assert (last_closed("24/7", seen), last_closed("24/7", frame.head(10))) == ("2020-01-06", "2020-01-05")
+
+
+def test_a_bar_that_comes_a_day_late_joins_its_date_unless_that_has_been_scored() -> None:
+    frame = rows(8, ("A", "B"))
+    days = frame["session"].unique()
+    on_time = frame[(frame["symbol"] == "A") | (frame["session"] < days[5])]
+    now = on_time[on_time["session"] <= days[5]]
+    first = forecasts(now.reset_index(drop=True))
+    assert (first["session"] == days[5]).sum() == 1
+    again = frame[frame["session"] <= days[6]].reset_index(drop=True)
+    none = evidence.no_outcomes()
+    champion, challenger = said(again)
+    asked: dict[str, Any] = {"after": "2020-01-01", "learned": "2020-01-01", "share": 0.0}
+    late = evidence.new_forecasts(again, champion, challenger, first, **asked, scored=none)
+    assert [(row.symbol, row.session) for row in late.itertuples()] == [
+        ("B", days[5]), ("A", days[6]), ("B", days[6]),
+    ]  # fmt: skip
+    scored = outcomes(again, first)
+    settled = evidence.new_forecasts(again, champion, challenger, first, **asked, scored=scored)
+    assert set(settled["session"]) == {days[6]}, "what has been scored never changes"
+    skipped = first[first["session"] != days[3]]
+    filled = evidence.new_forecasts(again, champion, challenger, skipped, **asked, scored=none)
+    assert days[3] not in set(filled["session"]), "no date comes in before one that is known"
+
+
+def test_a_date_on_which_the_challenger_is_silent_is_lost_and_a_silent_champion_is_not_compared() -> None:
     frame = rows(6, ("A", "B"))
     champion, challenger = said(frame)
     champion[frame["session"] == frame["session"][2]] = np.nan
@@ -114,8 +159,30 @@ def test_a_challenger_that_is_silent_loses_the_bound_and_a_silent_champion_is_no
     )
     assert frame["session"][2] not in set(spoken["session"])
     scored = outcomes(frame, spoken)
-    silent = scored[(scored["session"] == frame["session"][3]) & (scored["symbol"] == "B")]
-    assert silent["difference"].tolist() == [-BOUND]
+    assert evidence.differences(spoken, scored)[frame["session"][3]] <= -BOUND
+    assert evidence.silence(scored) == (1, 1)
+    honest = scored[scored["session"] != frame["session"][3]]
+    assert honest["difference"].to_numpy() == pytest.approx(honest["champion_loss"] - honest["challenger_loss"])
+
+
+def test_silence_on_the_worst_rows_gains_nothing() -> None:
+    """50 names, a challenger a little better on most rows and far worse on 2 % of them, which it leaves out."""
+    names = tuple(f"N{number:02}" for number in range(50))
+    frame = rows(120, names).assign(label=0.0)
+    rng = np.random.default_rng(3)
+    champion = rng.standard_normal(len(frame))
+    challenger, bad = 0.95 * champion, rng.random(len(frame)) < 0.02
+    challenger[bad] = 15.0
+    found = {}
+    for name, said_ in {"honest": challenger, "silent": np.where(bad, np.nan, challenger)}.items():
+        spoken = evidence.new_forecasts(
+            frame, champion, said_, evidence.no_forecasts(), after="2020-01-01", learned="2020-01-01", share=0.0
+        )
+        scored = evidence.new_outcomes(frame, spoken, evidence.no_outcomes(), loss="mse", bound=BOUND, streams=1)
+        found[name] = evidence.differences(spoken, scored).clip(-BOUND, BOUND)
+        assert found[name].mean() < 0
+    assert (found["silent"] <= found["honest"] + 1e-12).all(), "date by date"
+    assert (found["silent"] == found["honest"]).mean() > 0.2, "dates without a silent row are what they were"
 
 
 def test_arrays_that_are_not_aligned_are_refused() -> None:
