@@ -116,7 +116,20 @@ class PredictionLog:
             self._since = time.monotonic()
             self._problem(f"{self.folder}: {self._waiting} predictions cannot be written yet: {error}")
             return
+        except Exception as error:  # noqa: BLE001 - whatever Parquet does not take: the other answers must be kept
+            self._leave_out(error)
+            return
         self._pending, self._waiting = [], 0
+
+    def _leave_out(self, error: Exception) -> None:
+        """Drop the answers that cannot be stored, and write the others."""
+        storable = [said for said in self._pending if _is_storable(said)]
+        left = len(self._pending) - len(storable)
+        if not left:  # each alone could be stored, and together they cannot
+            storable, left = [], len(self._pending)
+        self._problem(f"{left} answers were not logged, since they cannot be stored: {type(error).__name__}: {error}")
+        self._pending, self._waiting = storable, sum(len(said.answer) for said in storable)
+        self._tick(True)
 
     def _write(self, frame: pd.DataFrame) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
@@ -189,6 +202,16 @@ def _column(answer: pd.DataFrame, name: str, missing: object) -> npt.NDArray[Any
 
 def _empty() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=_TYPES.get(name, object)) for name in LOGGED})
+
+
+def _is_storable(said: Said) -> bool:
+    from pyarrow import Table  # noqa: PLC0415 - an extra
+
+    try:
+        Table.from_pandas(_frame([said]), preserve_index=False, nthreads=1)
+    except Exception:  # noqa: BLE001 - pyarrow's, pandas's or Python's: all that matters is that it cannot be
+        return False
+    return True
 
 
 def _store(frame: pd.DataFrame, path: Path) -> None:

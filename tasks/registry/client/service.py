@@ -94,12 +94,12 @@ class Champion:
 
         bars: raw bars, as the model takes them; key: what the challenger's share is divided by, for example a customer
         or an order; without one the challenger is never shown. options: the model's own, such as ``rows="all"``.
-        Raises ModelInputError for bars that cannot be predicted from, RegistryError if neither champion nor fallback
-        can answer.
+        Raises ModelInputError for bars that cannot be predicted from and keys that are no text, RegistryError if
+        neither champion nor fallback can answer.
         """
         if self._pid != os.getpid():
             self._follow()
-        serving, text = self._serving, "" if key is None else str(key)
+        serving, text = self._serving, _text(key)
         role, model, said = self._answer(serving, text, bars, options)
         if self._log is not None:
             self._keep(serving, role, model, said, _Ask(bars, options, text, time.time_ns()))
@@ -267,6 +267,16 @@ def _look_again(of: weakref.ref[Champion], stop: threading.Event, seconds: float
         except Exception:  # the boundary of a thread: it must look again
             log.exception("%s: the registry could not be looked at", champion.name)
         del champion
+
+
+def _text(key: object) -> str:
+    """The key as it is hashed and logged: both take UTF-8 alone."""
+    text = "" if key is None else str(key)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ModelInputError(f"the key is not text that can be encoded: {error.reason} at {error.start}") from error
+    return text
 
 
 def _attributed(said: pd.DataFrame, version: str, role: str) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ...errors import ConfigurationError, IntegrityError, RegistryError, StorageError
+from ..serving.folder import drop_bytecode
 from .records import MODEL, VERSION, Seen, Version, checked, read_version, require_name
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Folder:
         """Copy ``model/``; links stay links, which no model may hold."""
         try:
             shutil.copytree(self._folder / MODEL, into / MODEL, symlinks=True)
+            drop_bytecode(into / MODEL)
         except (OSError, shutil.Error) as error:
             raise StorageError(f"{self.shown}: version {version.version} cannot be copied: {error}") from error
 
@@ -151,9 +153,7 @@ class Registry:
                 raise IntegrityError(f"{found}: not below {into}, where it was to be downloaded")
             if found != into / MODEL:
                 os.replace(found, into / MODEL)
-            # Who loads a model from a shared disk leaves bytecode there. It is nobody's model, and never run here.
-            for bytecode in [path for path in (into / MODEL).rglob("__pycache__") if not path.is_symlink()]:
-                shutil.rmtree(bytecode)
+            drop_bytecode(into / MODEL)
         except OSError as error:
             raise StorageError(f"{into / MODEL}: cannot be written: {error.strerror}") from error
 

@@ -128,6 +128,19 @@ def test_what_a_full_disk_refused_is_written_later_and_said(tmp_path: Path, monk
     assert len(read_log(tmp_path / "log")) == 1
 
 
+def test_an_answer_that_cannot_be_stored_is_left_out_and_said(tmp_path: Path) -> None:
+    problems: list[str] = []
+    log = PredictionLog(tmp_path, on_problem=problems.append)
+    for number, key in enumerate(("a", "\ud800", "b")):
+        log.put(said(number, key=key))
+    log.flush()
+    log.put(said(3, key="c"))
+    log.close()
+    assert read_log(tmp_path)["key"].tolist() == ["a", "b", "c"]
+    assert problems == [problems[0]]
+    assert "1 answers were not logged, since they cannot be stored: UnicodeEncodeError" in problems[0]
+
+
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
     log.put(said())

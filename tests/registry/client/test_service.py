@@ -309,6 +309,20 @@ def test_a_share_of_keys_is_shown_the_challenger_and_both_are_logged_for_every_r
     assert (difference["1"] - difference["2"]).to_numpy() == pytest.approx(0.25, rel=1e-9)
 
 
+@pytest.mark.parametrize("share", ["0", "1"])
+def test_a_key_that_no_text_can_hold_is_refused_and_the_log_goes_on(
+    shelf: Shelf, start: Start, bars: pd.DataFrame, tmp_path: Path, share: str
+) -> None:
+    shelf.point(champion=shelf.put(), challenger=shelf.put(-0.5))
+    shelf.tag(share=share)
+    champion = start(log=tmp_path / "log")
+    with pytest.raises(ModelInputError, match="the key is not text"):
+        champion.predict(bars, "\ud800")
+    champion.predict(bars, "key")
+    champion.flush()
+    assert set(read_log(tmp_path / "log")["key"]) == {"key"}
+
+
 def test_in_shadow_the_challenger_predicts_and_nobody_sees_it(
     shelf: Shelf, start: Start, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
