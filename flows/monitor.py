@@ -1,4 +1,4 @@
-"""The monitor: has the world, or the model, drifted since the champion was fitted?
+"""The monitor: has the world, or the model, drifted since the champion's recipe came in?
 
 ```
 champion ─┬─ ingest ─ features ─ labels ─┬─ measure ─ page ─ tag ─ event?
@@ -6,10 +6,11 @@ champion ─┬─ ingest ─ features ─ labels ─┬─ measure ─ page ─
 ```
 
 1. Who serves: the champion, the columns that it looks at, the version that is ready to take over.
-2. Live bars by the night's own ingest, features and labels; predictions of the registered models on them.
-3. Measure: every session since the training end is judged again, by limits that training itself seldom passed.
+2. Live bars by the night's own ingest, features and labels; predictions on them of registered models, each session by a
+   version in service that had not seen it: a champion that is refreshed every night has seen everything itself.
+3. Measure: every session since the recipe came in is judged again, by limits that training itself seldom passed.
 4. Page, artifact, and the registered model's tags ``nocturne.drift`` (``exceeded`` sends clients to the fallback) and
-   ``nocturne.coverage``: how often the champion's intervals have held since.
+   ``nocturne.coverage``: how often the recipe's intervals have held since.
 5. Where an alarm begins: the event ``nocturne.drift.exceeded``, on which an automation starts a night.
 
 What this flow does not do: fit anything, move an alias, or promote.
@@ -21,21 +22,21 @@ from prefect import flow
 
 from flows import settings
 from tasks.bars.task import ingest
-from tasks.contracts import Ref
 from tasks.drift.measure import WINDOW, Subject
 from tasks.drift.task import ask_for_retraining, measure_drift, publish_drift
 from tasks.drift.values import DriftReport
 from tasks.features.task import build_features
 from tasks.problem import Problem
 from tasks.registry import mlflow_store
-from tasks.registry.task import champion_predictions, coverage_in_service, live_predictions
+from tasks.registry.service import InService
+from tasks.registry.task import coverage_in_service, service_predictions
 from tasks.registry.watched import Watched, show_drift, watched
 from tasks.splits.task import make_rows
 
 
 @flow(name="monitor", flow_run_name="monitor {problem.name}")
 def monitor(problem: Problem, window: int = WINDOW) -> DriftReport:
-    """Judge the problem's champion on every session since it was fitted; the module's text lists the steps.
+    """Judge the champion's recipe on every session since it came in; the module's text lists the steps.
 
     Raises RegistryError without a champion, and what ingest, features and labels raise.
     """
@@ -45,28 +46,27 @@ def monitor(problem: Problem, window: int = WINDOW) -> DriftReport:
     snapshot = ingest(problem)
     features = build_features(problem, snapshot)
     rows = make_rows(problem, snapshot, features)
-    said: dict[str, Ref] = {str(alias): ref for alias, ref in live_predictions(problem.name, snapshot).items()}
-    said["gated"] = champion_predictions(served.champion, snapshot)
-    if served.fallback_version == served.champion.version:
-        said.pop("fallback", None)
+    spoke = service_predictions(served, snapshot)
     report = measure_drift(
-        _subject(served), snapshot=snapshot, features=features, rows=rows,
-        columns=served.columns, predictions=said, window=window,
+        _subject(served, spoke), snapshot=snapshot, features=features, rows=rows,
+        columns=served.columns, predictions=spoke.predictions, window=window,
     )  # fmt: skip
-    told = publish_drift(report, features, rows, said)
+    told = publish_drift(report, features, rows, spoke.predictions)
     show_drift(store, told.name, told.version, told.verdict)
     ask_for_retraining(told, problem.model_dump(mode="json"))
-    coverage_in_service(served.champion, snapshot, features, rows, said["champion"])
+    coverage_in_service(served.champion, spoke, snapshot, features, rows)
     return told
 
 
-def _subject(served: Watched) -> Subject:
-    champion = served.champion
+def _subject(served: Watched, spoke: InService) -> Subject:
+    champion, first = served.champion, spoke.champion[0]
     return Subject(
         name=champion.name,
         version=champion.version,
         candidate=champion.candidate,
-        training_end=champion.training_end,
-        gated_training_end=champion.gated_training_end,
+        since_version=first.version,
+        training_end=first.training_end,
+        gated_training_end=first.gated_training_end,
         fallback_version=served.fallback_version,
+        fallback_training_end=spoke.fallback[0].training_end if spoke.fallback else "",
     )

@@ -6,8 +6,8 @@ features, predictions ── PSI, KS ── maximum ──┐
 realised loss ────────── CUSUM, ADWIN ────────┘
 ```
 
-Nothing is carried from one day to the next: every session since the training end is judged again, from the same
-bars to the same report.
+Nothing is carried from one day to the next: every session since the recipe came in is judged again, from the same
+bars to the same report. A refresh is the same recipe: it moves neither the training reference nor that of the losses.
 
 The budget of false alarms. All alarms together shall stay quiet for 504 sessions on average without drift. Each has a
 longer run length by its own simulation: 1512 for the distributions, 6048 for CUSUM, 2016 for ADWIN, whose rates would
@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.drift.distribution import Distribution, distribution
-from tasks.drift.losses import LossWatch, by_session, compared, watch
+from tasks.drift.losses import LEAST_COMPARED, LossWatch, by_session, compared, watch
 from tasks.drift.values import ColumnDrift, Comparison, Detector, DriftReport, Point, State
 from tasks.drift.words import said
 
@@ -42,14 +42,22 @@ DISTRIBUTION, CUSUM, ADWIN = 3 * RUN_LENGTH, 12 * RUN_LENGTH, 4 * RUN_LENGTH
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Who is watched: a registered version, and through when (ISO UTC) it and its gated fit were fitted."""
+    """Who is watched: the recipe of a registered version.
+
+    since_version: the version that brought the recipe in, of which ``version`` is a refresh or which it is itself.
+    ``training_end``, ``gated_training_end`` (ISO UTC): through when that one and its gated fit were fitted; they do not
+    move with refreshes. fallback_training_end: the same of the first version whose predictions stand for the fallback;
+    empty: none of the sessions in service was learned from.
+    """
 
     name: str
     version: str
     candidate: str
     training_end: str
     gated_training_end: str
+    since_version: str = ""
     fallback_version: str = ""
+    fallback_training_end: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +65,8 @@ class Material:
     """What is watched, aligned with the snapshot's rows.
 
     rows: ``time`` (UTC), ``session``, ``label``, ``label_end`` (UTC). columns: name and float64 (rows,), read when
-    they are asked for. prediction: of the champion; gated: of its gated fit; fallback: of the fallback, if there is.
+    they are asked for. prediction, fallback: of the champion's and the fallback's recipe, each row after the subject's
+    training end by a version that had not seen it; gated: of the gated fit of the champion's first version.
     """
 
     rows: pd.DataFrame
@@ -73,7 +82,7 @@ def measure(
     subject: Subject, material: Material, *, at: str, snapshot: str, window: int = WINDOW, seed: int = 1,
     notes: tuple[str, ...] = (),
 ) -> DriftReport:  # fmt: skip
-    """Judge every session since the training end. Raises ValueError where training is shorter than two windows."""
+    """Judge every session since the recipe came in. Raises ValueError where training is shorter than two windows."""
     rows = material.rows
     labels = pd.DatetimeIndex(rows["session"])
     sessions = pd.DatetimeIndex(labels.unique()).sort_values()
@@ -87,6 +96,7 @@ def measure(
     report = DriftReport(
         name=subject.name,
         version=subject.version,
+        since_version=subject.since_version or subject.version,
         candidate=subject.candidate,
         at=at,
         snapshot=snapshot,
@@ -103,7 +113,7 @@ def measure(
         comparison=better,
         curve=_curve(found, watched, live),
         since=min((each.since for each in detectors if each.exceeds), default=""),
-        notes=(*notes, *_notes(subject, material, found, watched)),
+        notes=(*notes, *_notes(subject, material, found, watched, better)),
     )
     return dataclasses.replace(report, said=said(report))
 
@@ -120,7 +130,8 @@ def _losses(subject: Subject, material: Material, window: int, seed: int) -> tup
     watched = watch(reference, mine, (CUSUM, ADWIN), overlap, seed)
     if material.fallback is None:
         return watched, None
-    theirs = by_session(material.loss, rows, material.fallback, live)
+    both = live & (rows["time"] > pd.Timestamp(subject.fallback_training_end or end)).to_numpy()
+    theirs = by_session(material.loss, rows, material.fallback, both)
     return watched, compared(mine, theirs, window, overlap, subject.fallback_version)
 
 
@@ -209,7 +220,9 @@ def _curve(found: Distribution, watched: LossWatch | None, live: tuple[str, ...]
     return tuple(points)
 
 
-def _notes(subject: Subject, material: Material, found: Distribution, watched: LossWatch | None) -> tuple[str, ...]:
+def _notes(
+    subject: Subject, material: Material, found: Distribution, watched: LossWatch | None, better: Comparison | None
+) -> tuple[str, ...]:
     notes = []
     if not found.supported:
         notes.append(
@@ -221,4 +234,8 @@ def _notes(subject: Subject, material: Material, found: Distribution, watched: L
     if material.fallback is None:
         why = "the champion is the fallback itself" if subject.fallback_version else "no fallback is registered"
         notes.append(f"no model to fall back to: {why}")
+    elif better is None:
+        notes.append(
+            f"not compared with the fallback yet: fewer than {LEAST_COMPARED} sessions that neither had learned from"
+        )
     return tuple(notes)

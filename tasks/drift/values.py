@@ -87,7 +87,8 @@ class DriftReport:
     ``state``: ``within``; ``retrain``: an alarm asks for a retraining run; ``exceeded``: past the limit, the fallback
     does significantly better and clients go over to it; ``nothing live``: no bar after the training end yet.
     ``run_length``: sessions without drift until all alarms together raise a false one, on average, at least.
-    ``notes`` say what could not be watched, and why.
+    ``training_end`` and ``sessions`` are those of ``since_version``, which brought the recipe in: ``version`` is that
+    one or a refresh of it. ``notes`` say what could not be watched, and why.
     """
 
     name: str
@@ -108,6 +109,7 @@ class DriftReport:
     comparison: Comparison | None = None
     curve: tuple[Point, ...] = ()
     since: str = ""
+    since_version: str = ""
     said: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)

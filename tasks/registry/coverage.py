@@ -1,8 +1,8 @@
-"""How often intervals held: on the gate window when a version is registered, and in service since it was fitted.
+"""How often intervals held: on the gate window when a version is registered, and in service since its recipe came in.
 
-The gate window is looked at once the gate has decided, with the gated fit, and decides nothing. Since the fit: by the
-intervals in the champion's own bundle, on bars that it had not seen; the registered model's tag ``nocturne.coverage``
-says it.
+The gate window is looked at once the gate has decided, with the gated fit, and decides nothing. In service every
+session is judged by the intervals and predictions of a version that had not seen it (``service``); the registered
+model's tag ``nocturne.coverage`` says it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.contracts import Candidate, FeatureMatrix, Ref, Rows, Snapshot
+from tasks.contracts import Candidate, FeatureMatrix, Rows, Snapshot
 from tasks.documents import to_json
 from tasks.registry import mlflow_store
 from tasks.registry.mlflow_store import Store
 from tasks.registry.records import ChampionInfo, Entry, Night
 from tasks.registry.residuals import STAMP, errors, has_errors, scales, walked_scores
+from tasks.registry.service import InService, Served
 from tasks.registry.serving.bundle import MANIFEST, read_manifest
 from tasks.registry.serving.intervals import GAMMA, Intervals, read_intervals, scaling_for
-from tasks.registry.watched import set_model_tag
+from tasks.registry.watched import clear_model_tag, set_model_tag
 from tasks.statistics.conformal import Coverage, adapt, covered, radius
 from tasks.storage import read_parquet, read_predictions
 
@@ -83,24 +84,45 @@ def coverage_tags(entry: Entry) -> dict[str, str]:
 
 
 def coverage_since(
-    store: Store, champion: ChampionInfo, *, snapshot: Snapshot, features: FeatureMatrix, rows: Rows, predictions: Ref
+    store: Store,
+    champion: ChampionInfo,
+    spoke: InService,
+    *,
+    snapshot: Snapshot,
+    features: FeatureMatrix,
+    rows: Rows,
 ) -> str:
-    """What the champion's intervals held on the rows after its training, in words, kept as the model's tag.
+    """What the intervals of the champion's recipe held since it came in, in words, kept as the model's tag.
 
-    predictions: the champion's, aligned with the rows. Nothing where its bundle has no intervals, or no label ended
-    since. Raises RegistryError if the bundle cannot be had or MLflow refuses, IntegrityError for a damaged file.
+    Each session is judged as ``spoke`` says who answers for it; ACI starts from the first one's intervals. Where those
+    have none, or no label has ended since, nothing is said, and what the tag said of a version before is taken away.
+    Raises RegistryError if a bundle cannot be had or MLflow refuses, IntegrityError for a damaged file.
     """
-    found = _intervals_of(store, champion.model_uri)
-    table = read_parquet(rows.ref, _ROWS).assign(prediction=read_predictions(predictions))
-    later = _usable(table[(table["time"] > pd.Timestamp(champion.training_end)).to_numpy()])
-    if found is None or later.empty:
+    first = spoke.champion[0]
+    table = read_parquet(rows.ref, _ROWS).assign(prediction=read_predictions(spoke.predictions["champion"]))
+    later = _usable(table[(table["time"] > pd.Timestamp(first.training_end)).to_numpy()])
+    found = _intervals_of(store, first.model_uri) if len(later) else None
+    if found is None:
+        clear_model_tag(store, champion.name, COVERAGE)
         return ""
+    reach = _reach(store, spoke.champion, found, later["time"])
     scale = scales(found.scaling, snapshot, features.spec.tick, later)
-    held = _held(np.array(found.scores), later, scale, rows.target.horizon - 1)
-    said = f"version {champion.version}: {_words(to_json(held), 'live')}"
+    held = _held(np.array(found.scores), later, scale, rows.target.horizon - 1, reach)
+    came = "" if first.version == champion.version else f", its recipe since version {first.version}"
+    said = f"version {champion.version}{came}: {_words(to_json(held), 'live')}"
     set_model_tag(store, champion.name, COVERAGE, said)
     log.info("%s %s", champion.name, said)
     return said
+
+
+def _reach(store: Store, answering: tuple[Served, ...], first: Intervals, times: pd.Series) -> Floats:
+    """By row the radius as the version shipped it that answers for the row, float64 (rows,)."""
+    reach = np.full(len(times), first.radius(ASKED))
+    for served in answering[1:]:
+        found = _intervals_of(store, served.model_uri)
+        if found is not None:
+            reach[(times > pd.Timestamp(served.training_end)).to_numpy()] = found.radius(ASKED)
+    return reach
 
 
 def _intervals_of(store: Store, uri: str) -> Intervals | None:
@@ -118,11 +140,14 @@ def _usable(rows: pd.DataFrame) -> pd.DataFrame:
     return whole.sort_values(["time", "symbol"], kind="stable", ignore_index=True)
 
 
-def _held(calibration: Floats, rows: pd.DataFrame, scale: Floats, overlap: int) -> IntervalCoverage:
+def _held(
+    calibration: Floats, rows: pd.DataFrame, scale: Floats, overlap: int, shipped: Floats | None = None
+) -> IntervalCoverage:
+    """shipped: by row the radius as it ships, where that is not the calibration's on all of them."""
     scores = errors(rows) / scale
     number, times = pd.factorize(rows["time"], sort=True)
     date = number.astype(np.int64)
-    fixed = radius(calibration, ASKED)
+    fixed = np.full(len(rows), radius(calibration, ASKED)) if shipped is None else shipped
     moved = adapt(calibration, scores, date, _known(rows, times), coverage=ASKED, gamma=GAMMA)
     reach = moved.radius[date]
     finite = np.isfinite(reach)
@@ -130,7 +155,7 @@ def _held(calibration: Floats, rows: pd.DataFrame, scale: Floats, overlap: int) 
         coverage=ASKED,
         fixed=covered(scores <= fixed, date, overlap=overlap),
         adapted=covered(scores <= reach, date, overlap=overlap),
-        width=float(2.0 * fixed * np.mean(scale)),
+        width=float(2.0 * np.mean(fixed * scale)),
         adapted_width=float(2.0 * np.mean((reach * scale)[finite])) if finite.any() else float("nan"),
         unbounded=float(np.mean(~np.isfinite(moved.radius))),
         gamma=GAMMA,

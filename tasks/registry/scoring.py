@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,18 +59,27 @@ def live_predictions(store: Store, now: Standing, snapshot: Snapshot, folder: Pa
     return refs
 
 
-def _said_by(store: Store, name: str, versions: Sequence[str], snapshot: Snapshot, folder: Path) -> dict[str, Said]:
-    """Versions that know the same symbols share one process."""
+def asked(store: Store, symbols: Mapping[str, tuple[str, ...]], snapshot: Snapshot, folder: Path) -> dict[str, Said]:
+    """What each model says of every row of the snapshot, by its URI; models that know the same symbols share a process.
+
+    symbols: by URI, those that a model knows. Files that have to be made lie below ``folder``.
+    """
     alike: dict[tuple[str, ...], list[str]] = {}
+    for uri, known in symbols.items():
+        alike.setdefault(known, []).append(uri)
+    said: dict[str, Said] = {}
+    for place, (known, uris) in enumerate(alike.items()):
+        out = folder / f"part-{place}.parquet"
+        said |= zip(uris, _ask(store.tracking_uri, uris, known, snapshot, out), strict=True)
+    return said
+
+
+def _said_by(store: Store, name: str, versions: Sequence[str], snapshot: Snapshot, folder: Path) -> dict[str, Said]:
+    symbols = {}
     for version in versions:
         tags = mlflow_store.version_tags(store, name, version) or {}
-        alike.setdefault(tuple(json.loads(tags.get("symbols", "[]"))), []).append(version)
-    said: dict[str, Said] = {}
-    for symbols, those in alike.items():
-        uris = [f"models:/{name}/{version}" for version in those]
-        out = folder / f"{those[0]}-{snapshot.sha256[:16]}.parquet"
-        said |= zip(those, _ask(store.tracking_uri, uris, symbols, snapshot, out), strict=True)
-    return said
+        symbols[f"models:/{name}/{version}"] = tuple(json.loads(tags.get("symbols", "[]")))
+    return {uri.rpartition("/")[2]: answer for uri, answer in asked(store, symbols, snapshot, folder).items()}
 
 
 def _ask(

@@ -11,7 +11,8 @@ log_night(night) -> LoggedNight                                  parent run, a c
 register_version(night, logged, entry) -> Registered             what the decision promotes, or else the challenger
 take_places(night, logged, fits, entry, registered, judged)      load afresh, compare, then move the aliases
 live_predictions(name, snapshot) -> dict[alias, Ref]             whatever is in service, on any snapshot's rows
-coverage_in_service(champion, snapshot, features, rows, said)    how often the champion's intervals have held
+service_predictions(watched, snapshot) -> InService              each session by versions that had not seen it
+coverage_in_service(champion, spoke, snapshot, features, rows)   how often the recipe's intervals have held
 ```
 
 None is cached or retried: the registry is the world's state, and a promotion that failed needs a person's look.
@@ -40,6 +41,7 @@ from tasks.registry import (
     projection,
     renewal,
     scoring,
+    service,
     takeover,
     trials,
 )
@@ -48,8 +50,10 @@ from tasks.registry.fits import Fits
 from tasks.registry.judgement import ScoredChampion, Verdict
 from tasks.registry.ledger import Ledger
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
+from tasks.registry.service import InService
 from tasks.registry.standings import standing
 from tasks.registry.verification import Subject
+from tasks.registry.watched import Watched
 from tasks.storage import home, read_parquet
 
 LOOK = ["session", "window"]
@@ -95,13 +99,28 @@ def champion_predictions(champion: ChampionInfo, snapshot: Snapshot) -> Ref:
     return scoring.champion_predictions(champion, snapshot, home() / "champions" / file)
 
 
+@task(name="predictions in service", cache_policy=NO_CACHE)
+def service_predictions(served: Watched, snapshot: Snapshot) -> InService:
+    """What champion and fallback said, each session by a version in service that had not seen it; see ``service``.
+
+    A champion that is its own fallback is asked once. Raises RegistryError if the champion cannot be scored.
+    """
+    name, champion = served.champion.name, served.champion.version
+    fallback = "" if served.fallback_version == champion else served.fallback_version
+    with Ledger.open() as ledger:
+        return service.predictions_in_service(
+            mlflow_store.open_store(), ledger, name,
+            champion=champion, fallback=fallback, snapshot=snapshot, folder=home() / "live" / name / "service",
+        )  # fmt: skip
+
+
 @task(name="coverage in service", cache_policy=NO_CACHE)
 def coverage_in_service(
-    champion: ChampionInfo, snapshot: Snapshot, features: FeatureMatrix, rows: Rows, predictions: Ref
+    champion: ChampionInfo, spoke: InService, snapshot: Snapshot, features: FeatureMatrix, rows: Rows
 ) -> str:
-    """What the champion's 90 % intervals held since it was fitted, in words and as a tag; nothing without intervals."""
+    """What the 90 % intervals of the champion's recipe held since it came in, in words and as a tag, if it has any."""
     return coverage.coverage_since(
-        mlflow_store.open_store(), champion, snapshot=snapshot, features=features, rows=rows, predictions=predictions
+        mlflow_store.open_store(), champion, spoke, snapshot=snapshot, features=features, rows=rows
     )
 
 

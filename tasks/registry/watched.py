@@ -58,6 +58,14 @@ def set_model_tag(store: Store, name: str, key: str, value: str) -> None:
         store.client.set_registered_model_tag(name, key, value)
 
 
+def clear_model_tag(store: Store, name: str, key: str) -> None:
+    """Take a tag of the registered model away, if it has it. Raises RegistryError if MLflow refuses."""
+    model = mlflow_store.registered_model(store, name)
+    if model is not None and key in model.tags:
+        with as_registry_error(f"{name}: the tag {key} cannot be taken away"):
+            store.client.delete_registered_model_tag(name, key)
+
+
 def show_drift(store: Store, name: str, version: str, verdict: Literal["within", "exceeded"]) -> None:
     """Let consumers see the verdict on this version; the version goes first, so that no other is ever condemned."""
     if verdict == "within":

@@ -19,6 +19,7 @@ from tasks.registry.coverage import coverage_since, coverage_tags, gate_coverage
 from tasks.registry.records import Entry, LoggedNight, Night
 from tasks.registry.reference import training_statistics
 from tasks.registry.residuals import intervals
+from tasks.registry.service import InService, Served
 from tasks.registry.serving.intervals import KEPT, AdaptiveIntervals
 from tasks.registry.serving.predictor import Predictor
 from tasks.registry.serving.statistics import LEVELS, STATISTICS, read_statistics
@@ -181,11 +182,15 @@ def test_coverage_since_the_training_is_told_by_the_champions_own_intervals(
         "snapshot": night.snapshot,
         "features": night.features,
         "rows": night.rows,
-        "predictions": entry.shipped.predictions,
     }
-    assert coverage_since(store, champion, **given) == ""  # fitted through the last bar
-    earlier = replace(champion, training_end=read_parquet(night.rows.ref)["time"].iloc[-41].isoformat())
-    said = coverage_since(store, earlier, **given)
+    one = Served(
+        version=champion.version, model_uri=champion.model_uri, gated_uri=champion.gated_uri,
+        recipe_sha256=champion.recipe_sha256, training_end=champion.training_end, gated_training_end="",
+    )  # fmt: skip
+    spoke = InService(champion=(one,), fallback=(), predictions={"champion": entry.shipped.predictions})
+    assert coverage_since(store, champion, spoke, **given) == ""  # fitted through the last bar
+    earlier = replace(one, training_end=read_parquet(night.rows.ref)["time"].iloc[-41].isoformat())
+    said = coverage_since(store, champion, replace(spoke, champion=(earlier,)), **given)
     table = read_parquet(night.rows.ref).assign(prediction=read_predictions(entry.shipped.predictions)).iloc[-40:-1]
     fixed = intervals(night, entry.shipped)
     assert fixed is not None
