@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,13 @@ class World:
         """Closes in UTC."""
         return self.sessions.tz_localize("UTC") + pd.Timedelta(hours=21)
 
-    def report(self, through: int = TRAINING + SERVICE, *, fallback: bool = True) -> DriftReport:
-        """What the monitor says at the close of a session."""
+    def report(
+        self, through: int = TRAINING + SERVICE, *, fallback: bool = True, fallback_learned: int = 0
+    ) -> DriftReport:
+        """What the monitor says at the close of a session.
+
+        fallback_learned: sessions in service that the fallback was fitted on; it repeats their labels.
+        """
         known = slice(0, through)
         label = self.features.sum(axis=1) + self.noise
         label[through - 1] = np.nan  # not over yet
@@ -50,14 +56,19 @@ class World:
         rows.loc[through - 1, "label_end"] = pd.NaT
         truth = self.features.sum(axis=1)
         said = truth + self.forecast_bias
+        spare = truth + self.fallback_bias
+        spare[: TRAINING + fallback_learned] = (truth + self.noise)[: TRAINING + fallback_learned]
         material = Material(
             rows=rows,
             columns=[*((f"f{place}", self.features[known, place]) for place in range(3)), (PREDICTION, said[known])],
             prediction=said[known],
             gated=truth[known],
-            fallback=(truth + self.fallback_bias)[known] if fallback else None,
+            fallback=spare[known] if fallback else None,
         )
         subject = self.subject("2" if fallback else "")
+        if fallback_learned:
+            end = self.times[TRAINING + fallback_learned - 1].isoformat()
+            subject = dataclasses.replace(subject, fallback_training_end=end)
         return measure(subject, material, at="2026-01-01T00:00:00+00:00", snapshot="ab" * 32)
 
 

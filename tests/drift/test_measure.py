@@ -79,6 +79,23 @@ def test_the_second_limit_is_the_stricter(world: World) -> None:
     assert states.index("exceeded") >= next(place for place, state in enumerate(states) if state != "within")
 
 
+@pytest.mark.parametrize(("learned", "compared"), [(190, 61), (SERVICE - 22, 21), (SERVICE - 21, 0)])
+def test_the_fallback_is_compared_only_where_it_had_not_learned(world: World, learned: int, compared: int) -> None:
+    """It repeats the labels that it was fitted on: compared there, it would be better than any champion."""
+    world.forecast_bias[TRAINING:] = 1.2
+    world.fallback_bias[TRAINING:] = 1.2
+    report = world.report(fallback_learned=learned)
+    assert detector(report, "cusum")[0]
+    assert report.state == "retrain"
+    if not compared:
+        assert report.comparison is None
+        assert any("not compared with the fallback yet: fewer than 21 sessions" in note for note in report.notes)
+        return
+    assert report.comparison is not None
+    assert report.comparison.sessions == compared
+    assert report.comparison.fallback_loss == pytest.approx(report.comparison.champion_loss)
+
+
 def test_without_a_fallback_it_can_only_ask(world: World) -> None:
     world.forecast_bias[TRAINING:] = 2.0
     report = world.report(fallback=False)
