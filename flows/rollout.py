@@ -52,7 +52,7 @@ def rollout(problem: Problem) -> dict[str, Any]:
     """One night of the rollout that goes on under the problem's name; its document. Without one, nothing is done."""
     settings.reserve()
     with stores.lease(problem.name):
-        found = stores.current(problem.name)
+        found = stores.current(problem.name) or _resumed(problem)
         if found is None:
             return told(problem.name)
         plan = found.plan
@@ -70,17 +70,15 @@ def rollout(problem: Problem) -> dict[str, Any]:
 def begin(problem: Problem, version: str = "", mode: Mode = "gradual", limit: int = LIMIT_DATES) -> dict[str, Any]:
     """Agree on a rollout or a shadow of a version (the challenger, or the newest that never led), and put it in place.
 
-    Raises ConfigurationError if one is going on, there is no champion, or the two cannot be compared.
+    What an earlier run agreed on alike and died over is gone on from. Raises ConfigurationError if one is going on,
+    there is no champion, or the two cannot be compared.
     """
     settings.reserve()
     with stores.lease(problem.name):
         going = stores.current(problem.name)
         if going is not None:
             _require_alike(going.plan, version, mode)
-            plan = going.plan
-        else:
-            plan = _agree(problem, version, mode, limit)
-            stores.begin(plan)
+        plan = (going or _begun(problem, version, mode, limit)).plan
         _standing(plan)
         stands = assessment(plan)
         return {**words.document(stands), "page": publish(stands)}
@@ -89,12 +87,13 @@ def begin(problem: Problem, version: str = "", mode: Mode = "gradual", limit: in
 def stop(name: str, why: str) -> dict[str, Any]:
     """End the rollout that goes on: the champion stays, the share falls to nothing. Raises ConfigurationError."""
     with stores.lease(name):
-        found = stores.current(name)
-        if found is None:
+        found, why = stores.current(name), f"{why} ({promotions.by_hand()})"
+        if found is not None:
+            now = _standing(found.plan)
+            if not _finished(found.plan, now):
+                _end(found.plan, now, "stopped", why)
+        elif not _dropped(name, "stopped", why):
             raise ConfigurationError(f"{name}: no rollout and no shadow is going on")
-        now = _standing(found.plan)
-        if not _finished(found.plan, now):
-            _end(found.plan, now, "stopped", f"{why} ({promotions.by_hand()})")
         return told(name)
 
 
@@ -103,9 +102,34 @@ def _rows(problem: Problem) -> tuple[Snapshot, Rows]:
     return snapshot, make_rows(problem, snapshot, build_features(problem, snapshot))
 
 
-def _agree(problem: Problem, version: str, mode: Mode, limit: int) -> Plan:
-    store = mlflow_store.open_store()
-    snapshot, rows = _rows(problem)
+def _begun(problem: Problem, version: str, mode: Mode, limit: int) -> stores.RolloutStore:
+    """Agreed on, then paid for, then begun: who dies in between leaves an agreement that the next one goes on from."""
+    agreed, data = stores.agreed(problem.name), _rows(problem)
+    if agreed is None or agreed.mode != mode or version not in ("", agreed.challenger):
+        _dropped(problem.name, "superseded", "another one was begun before this was")
+        agreed = stores.agree(_agreed(problem, data, version, mode, limit))
+    return stores.begin(_paid(agreed, problem, data))
+
+
+def _resumed(problem: Problem) -> stores.RolloutStore | None:
+    """What a run agreed on and died before it began; None if there is no such thing."""
+    agreed = stores.agreed(problem.name)
+    return None if agreed is None else stores.begin(_paid(agreed, problem, _rows(problem)))
+
+
+def _dropped(name: str, outcome: Outcome, why: str) -> bool:
+    """End what was agreed on and never began; whether there was such a thing. What it had spent stays spent."""
+    agreed = stores.agreed(name)
+    if agreed is None:
+        return False
+    with Ledger.open() as ledger:
+        row = rollouts.claimed(ledger, name, agreed.evidence)
+    _conclude(replace(agreed, read_row=row), outcome, why)
+    return True
+
+
+def _agreed(problem: Problem, data: tuple[Snapshot, Rows], version: str, mode: Mode, limit: int) -> Plan:
+    store, (snapshot, rows) = mlflow_store.open_store(), data
     with Ledger.open() as ledger:
         now = promotions.standing(ledger, problem.name)
         if not now.champion:
@@ -115,26 +139,32 @@ def _agree(problem: Problem, version: str, mode: Mode, limit: int) -> Plan:
         rollouts.require_comparable(champion, challenger, problem)
         if mode == "gradual":
             promotions.require_proved(store, ledger, problem.name, challenger.version)
-        gated = rollouts.predictions(store, problem.name, (champion.gated_uri, challenger.gated_uri), snapshot)
-        agreed = draft(
-            problem, rows, (gated[0], gated[1]),
-            versions=(champion.version, challenger.version),
-            gated_learned=rollouts.later(champion.gated_training_end, challenger.gated_training_end),
-            mode=mode,
-            limit=limit,
-        )  # fmt: skip
-        plan = replace(
-            agreed,
-            champion_is=champion.candidate,
-            challenger_is=challenger.candidate,
-            recipe=challenger.recipe_sha256,
-            champion_recipe=champion.recipe_sha256,
-        )
-        if mode == "shadow":
-            return plan
-        reading = rollouts.claim(ledger, problem, (snapshot, rows), challenger, plan.evidence)
-        approved = challenger.approved and reading.row == challenger.read_row
-        return replace(plan, read=reading.k, read_row=reading.row, level=reading.level, approved=approved)
+    gated = rollouts.predictions(store, problem.name, (champion.gated_uri, challenger.gated_uri), snapshot)
+    plan = draft(
+        problem, rows, (gated[0], gated[1]),
+        versions=(champion.version, challenger.version),
+        gated_learned=rollouts.later(champion.gated_training_end, challenger.gated_training_end),
+        mode=mode,
+        limit=limit,
+    )  # fmt: skip
+    return replace(
+        plan,
+        champion_is=champion.candidate,
+        challenger_is=challenger.candidate,
+        recipe=challenger.recipe_sha256,
+        champion_recipe=champion.recipe_sha256,
+    )
+
+
+def _paid(agreed: Plan, problem: Problem, data: tuple[Snapshot, Rows]) -> Plan:
+    """With the read that pays for it: the one it has already, where a run died after that. A shadow costs nothing."""
+    if agreed.mode == "shadow":
+        return agreed
+    challenger = rollouts.rival(mlflow_store.open_store(), agreed.name, agreed.challenger)
+    with Ledger.open() as ledger:
+        reading = rollouts.claim(ledger, problem, data, challenger, agreed.evidence)
+    approved = challenger.approved and reading.row == challenger.read_row
+    return replace(agreed, read=reading.k, read_row=reading.row, level=reading.level, approved=approved)
 
 
 def _standing(plan: Plan) -> Standing:
@@ -142,7 +172,8 @@ def _standing(plan: Plan) -> Standing:
     store = mlflow_store.open_store()
     with Ledger.open() as ledger:
         now = promotions.standing(ledger, plan.name)
-        if rollouts.has_begun(ledger, plan.name, plan.evidence) or now.champion == plan.challenger:
+        begun = rollouts.has_begun(ledger, plan.name, plan.evidence)
+        if begun or now.champion in ("", plan.challenger):
             return now
         share = 0.0 if plan.mode == "shadow" else SHARES[0]
         wanted = replace(now, challenger=plan.challenger, share=share)
@@ -197,9 +228,11 @@ def _move(plan: Plan, now: Standing, action: Action, why: str, **change: Any) ->
 
 
 def _finished(plan: Plan, now: Standing) -> bool:
-    """End what an earlier run had decided and died over."""
+    """End what an earlier run had decided and died over, whatever has become of the aliases since."""
     step = where(plan).step
-    if now.champion == plan.challenger:
+    with Ledger.open() as ledger:
+        moved = rollouts.took_over(ledger, plan.name, plan.evidence)
+    if moved or now.champion == plan.challenger:
         _conclude(plan, "promoted", step.why if step.verb == "promotes" else "the challenger is champion")
         return True
     if step.verb in ("rolls back", "keeps"):
@@ -210,15 +243,21 @@ def _finished(plan: Plan, now: Standing) -> bool:
 
 def _superseded(plan: Plan, now: Standing) -> bool:
     """End a rollout whose champion or challenger others have replaced. A champion refitted is still the champion."""
+    why = _replaced(plan, now)
+    if why:
+        _end(plan, now, "superseded", why)
+    return bool(why)
+
+
+def _replaced(plan: Plan, now: Standing) -> str:
+    if not now.champion:
+        return "there is no champion now that the challenger could be compared with"
     champion = rollouts.rival(mlflow_store.open_store(), plan.name, now.champion)
     if now.champion != plan.champion and champion.recipe_sha256 != plan.champion_recipe:
-        why = f"version {now.champion} ({champion.candidate}) is champion now, another recipe than was compared with"
-    elif now.challenger != plan.challenger:
-        why = f"the challenger is {f'version {now.challenger}' if now.challenger else 'none'} now"
-    else:
-        return False
-    _end(plan, now, "superseded", why)
-    return True
+        return f"version {now.champion} ({champion.candidate}) is champion now, another recipe than was compared with"
+    if now.challenger != plan.challenger:
+        return f"the challenger is {f'version {now.challenger}' if now.challenger else 'none'} now"
+    return ""
 
 
 def _require_same(plan: Plan, problem: Problem) -> None:

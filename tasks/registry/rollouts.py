@@ -179,6 +179,17 @@ def has_begun(ledger: Ledger, name: str, evidence: str) -> bool:
     return any(step.evidence == evidence for step in promotions.history(ledger, name))
 
 
+def took_over(ledger: Ledger, name: str, evidence: str) -> bool:
+    """Whether the alias was ever moved to the challenger of what was agreed, by its rollout."""
+    return any(step.evidence == evidence and step.action == "promoted" for step in promotions.history(ledger, name))
+
+
+def claimed(ledger: Ledger, name: str, evidence: str) -> int:
+    """The ledger's row of the read that was claimed for what was agreed; 0 if none was."""
+    began = ledger.chain.rows("outcomes", "problem = ? AND outcome = ?", (name, BEGAN))
+    return next((int(row["read"]) for row in began if json.loads(row["reasons"]) == [evidence]), 0)
+
+
 def _held(standing: Standing) -> tuple[str, str, str, float]:
     return standing.champion, standing.challenger, standing.fallback, standing.share
 

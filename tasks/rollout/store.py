@@ -1,7 +1,8 @@
 """Where a rollout lies: ``live/<name>/rollout-<id>/`` below the state folder, append-only.
 
 ```
-plan.json                   written once
+agreed.json                 the plan but for its read and level, written before a read is claimed for it
+plan.json                   written once; from then on it goes on
 forecasts-00001.parquet     what both models said, as it came in; beside each part a .json that makes it count
 outcomes-00001.parquet      what both lost, as labels ended
 ended.json                  how it ended
@@ -35,7 +36,7 @@ from tasks.rollout.plan import Ending, Plan
 from tasks.storage import home, read_json, read_parquet, sha256_json, write_json, write_parquet
 
 Kind = Literal["forecasts", "outcomes"]
-PLAN, ENDED, BEGINNING = "plan.json", "ended.json", "0" * 64
+AGREED, PLAN, ENDED, BEGINNING = "agreed.json", "plan.json", "ended.json", "0" * 64
 
 
 class RolloutStore:
@@ -101,6 +102,21 @@ class RolloutStore:
             parts.append(part)
             previous = sha256_json(part)
         return parts
+
+
+def agree(plan: Plan) -> Plan:
+    """Write down what is agreed before anything is spent on it: the plan but for its read and level."""
+    write_json(folder_of(plan.name) / f"rollout-{plan.id}" / AGREED, to_json(plan))
+    return plan
+
+
+def agreed(name: str) -> Plan | None:
+    """What was agreed last and has neither begun nor ended: a run died over it. None if there is no such thing."""
+    folders = sorted(path.parent for path in folder_of(name).glob(f"rollout-*/{AGREED}"))
+    if not folders or (folders[-1] / PLAN).exists() or (folders[-1] / ENDED).exists():
+        return None
+    plan: Plan = from_json(Plan, read_json(folders[-1] / AGREED))
+    return plan
 
 
 def begin(plan: Plan) -> RolloutStore:

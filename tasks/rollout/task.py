@@ -64,7 +64,7 @@ def draft(
         raise ConfigurationError(f"{problem.name}: versions {' and '.join(versions)}: {error}") from error
     now, last = datetime.now(UTC), frame["session"].max()
     agreed = Plan(
-        id=f"{now:%Y%m%dT%H%M%SZ}-v{versions[1]}",
+        id=f"{now:%Y%m%dT%H%M%S%fZ}-v{versions[1]}",
         name=problem.name,
         mode=mode,
         champion=versions[0],
@@ -79,7 +79,7 @@ def draft(
         limit=limit,
         prior=tuple(prior.tolist()),
     )
-    return _with_digest(agreed)
+    return _identified(agreed)
 
 
 @task(name="score both models", cache_policy=NO_CACHE)
@@ -124,7 +124,7 @@ def publish(found: Assessment) -> str:
     return path
 
 
-def _with_digest(plan: Plan) -> Plan:
-    """With the digest of what is agreed, which knows no clock: a run that died and is run again agrees on the same."""
+def _identified(plan: Plan) -> Plan:
+    """With the digest of what is agreed. Its id is in it: begun again after a stop, it is another rollout."""
     agreed = [plan.name, plan.mode, plan.champion, plan.challenger, plan.after, plan.bound, plan.limit, plan.predicts]
-    return dataclasses.replace(plan, evidence=digest(agreed))
+    return dataclasses.replace(plan, evidence=digest([plan.id, *agreed]))

@@ -19,10 +19,12 @@ from tasks.registry import mlflow_store, promotions, rollouts
 from tasks.registry.judgement import family_of
 from tasks.registry.ledger import BEGAN, Asked, Ledger
 from tasks.registry.records import Entry, Night
+from tasks.registry.rollback import rollback
 from tasks.registry.rollouts import Rival
 from tasks.registry.standings import StaleEpochError, swap
 from tasks.rollout import evidence
 from tasks.rollout import store as stores
+from tasks.rollout import task as drafting
 from tasks.rollout.plan import Ending, Plan
 from tasks.rollout.reading import where
 from tasks.storage import read_parquet
@@ -212,6 +214,82 @@ def test_it_can_be_stopped() -> None:
     told = flow.stop(NAME, "enough")
     assert told["ending"]["outcome"] == "stopped"
     assert (standing().challenger, standing().share) == ("", 0.0)
+    with pytest.raises(ConfigurationError, match="no rollout"):
+        flow.stop(NAME, "enough")
+
+
+@pytest.mark.usefixtures("own")
+def test_begun_again_after_a_stop_it_is_another_rollout_and_lives() -> None:
+    """On the same bars, with the same bound: nothing but the id differs."""
+    for number in (1, 2):
+        agreed = drafting._identified(plan(id=f"20200101T00000{number}Z-v2"))
+        stores.begin(agreed)
+        now = flow._standing(agreed)
+        assert (now.challenger, now.share) == ("2", 0.01)
+        assert not flow._superseded(agreed, now)
+        flow.stop(NAME, "enough")
+    with Ledger.open() as ledger:
+        assert [move.action for move in promotions.history(ledger, NAME)][:4] == ["rollout", "challenged"] * 2
+
+
+@pytest.mark.parametrize("recipe", ["b" * 8, "c" * 8])
+def test_a_promotion_killed_before_it_was_noted_is_no_other_end_whatever_came_after(
+    own: mlflow_store.Store, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next night refreshes the new champion, or puts another recipe in its place, before the rollout's does."""
+    agreed = began()
+    lived(agreed, [1.0] * 60)
+    with monkeypatch.context() as patched:
+        patched.setattr(flow, "_conclude", lambda *_: None)
+        flow._act(agreed, standing(), where(agreed))
+    own.client.set_model_version_tag(NAME, "3", "recipe_sha256", recipe)
+    with Ledger.open() as ledger:
+        now = promotions.standing(ledger, NAME)
+        now = promotions.move(ledger, own, now, dataclasses.replace(now, champion="3"), "refreshed", (), "", "nightly")
+    assert flow._finished(agreed, now)
+    assert ended().outcome == "promoted"
+    assert standing() == now
+
+
+def test_a_name_taken_out_of_service_ends_it(own: mlflow_store.Store) -> None:
+    agreed = began()
+    with Ledger.open() as ledger:
+        rollback(own, ledger, NAME, "none", "nothing is to be served")
+    assert flow._superseded(agreed, flow._standing(agreed))
+    assert ended().outcome == "superseded"
+    assert "no champion" in ended().why[0]
+    again = plan(id="20200102T000000Z-v2", evidence="f" * 64)
+    stores.begin(again)
+    assert flow._superseded(again, flow._standing(again)), "and what had only been agreed on"
+
+
+def test_a_run_that_dies_once_it_has_claimed_a_read_loses_nothing(own: mlflow_store.Store, night: Night) -> None:
+    """The agreement is on the disk before: the next run, or the evening's, goes on from it with the same read."""
+    problem = night.problem.model_copy(update={"name": NAME})
+    with Ledger.open() as ledger:
+        won = ledger.spend(dataclasses.replace(gate_read(night, "b" * 8), problem=NAME))
+        ledger.record_decision(won, NAME, "b" * 8, Decision(outcome="promoted", promote="ridge", reasons=()))
+    for tag, value in {"decision": "promoted", "ledger_read": str(won.row)}.items():
+        own.client.set_model_version_tag(NAME, "2", tag, value)
+    stores.agree(plan(read=0))
+    agreed = stores.agreed(NAME)
+    assert agreed is not None
+    flow._paid(agreed, problem, data(night))
+    assert stores.current(NAME) is None
+    assert stores.agreed(NAME) == agreed
+    paid = flow._paid(agreed, problem, data(night))
+    assert (paid.read, paid.read_row, paid.approved) == (1, won.row, True)
+    stores.begin(paid)
+    assert stores.agreed(NAME) is None
+
+
+def test_what_was_agreed_on_and_never_began_can_be_ended(own: mlflow_store.Store, night: Night) -> None:
+    problem = night.problem.model_copy(update={"name": NAME})
+    flow._paid(stores.agree(plan(read=0)), problem, data(night))
+    assert flow.stop(NAME, "enough")["headline"].startswith("no rollout")
+    assert stores.agreed(NAME) is None
+    with Ledger.open() as ledger:
+        assert [row["outcome"] for row in ledger.chain.rows("outcomes", "read = 1")] == [BEGAN, "kept"]
     with pytest.raises(ConfigurationError, match="no rollout"):
         flow.stop(NAME, "enough")
 
