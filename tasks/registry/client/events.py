@@ -15,6 +15,7 @@ Kind = Literal[
     "registry back",
     "refused",
     "fallback",
+    "withdrawn",
     "recovered",
     "challenger failed",
     "log incomplete",
@@ -41,7 +42,8 @@ class State:
     ``version`` and ``role`` make the predictions that callers are shown (``role``: the alias that the version holds, or
     ``pinned``). ``champion``, ``challenger`` and ``fallback`` are the versions that are loaded, empty where none is.
     ``degraded`` says in words why it is not the champion that serves, or why it may be an old one; empty when all is
-    well. ``signed``: whether its signature was checked. ``checked_at``: when the registry last answered, ISO UTC.
+    well. ``version`` and ``role`` are empty where the alias was taken away and there is no fallback: then nothing
+    answers. ``signed``: whether its signature was checked. ``checked_at``: when the registry last answered, ISO UTC.
     """
 
     name: str
@@ -66,7 +68,10 @@ class Reporter:
 
     def say(self, kind: Kind, message: str, version: str = "") -> None:
         """Report an event. Where the same was said of the same thing last, it is not said again."""
-        if kind in ("registry away", "refused", "challenger failed") and self._said.get(kind + version) == message:
+        if (
+            kind in ("registry away", "refused", "challenger failed", "withdrawn")
+            and self._said.get(kind + version) == message
+        ):
             return
         self._said[kind + version] = message
         log.log(logging.INFO if kind in _QUIET else logging.WARNING, "%s: %s", self._name, message)

@@ -109,20 +109,20 @@ class Champion:
     def state(self) -> State:
         """What serves now, and whether anything is wrong."""
         serving = self._serving
-        role, model = serving.main
+        role, model = serving.main if serving.answers else ("", None)
         number = [
             one.version.version if one else "" for one in (serving.champion, serving.challenger, serving.fallback)
         ]
         return State(
             name=self.name,
-            version=model.version.version,
+            version=model.version.version if model else "",
             role=role,
             champion=number[0],
             challenger=number[1],
             fallback=number[2],
             share=serving.seen.share if serving.challenger is not None else 0.0,
             epoch=serving.seen.epoch,
-            signed=model.signed,
+            signed=model.signed if model else False,
             degraded="; ".join(part for part in (serving.why, serving.late) if part),
             checked_at=serving.checked_at,
         )

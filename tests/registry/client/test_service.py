@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ from tasks.registry.client.events import Event
 from tasks.registry.client.prediction_log import read_log
 from tasks.registry.client.service import ASIDE_AFTER, Champion
 from tasks.registry.client.share import sees_challenger
-from tests.registry.client.conftest import BUNDLE, FAILS, Edit, Shelf, other_code, settings
+from tasks.registry.serving.folder import folder_digest
+from tests.registry.client.conftest import BUNDLE, FAILS, Edit, Shelf, other_code, settings, variant
 from tests.registry.conftest import NAME
 
 Start = Callable[..., Champion]
@@ -206,6 +208,86 @@ def test_at_the_start_nothing_is_better_than_the_wrong_model(shelf: Shelf, start
         start()
     with pytest.raises(ConfigurationError, match="has no alias 'fallback'; it has champion"):
         start(alias="fallback")
+
+
+def test_a_version_whose_tags_are_mended_is_taken_at_the_next_look(
+    shelf: Shelf, start: Start, bars: pd.DataFrame
+) -> None:
+    shelf.point(champion=shelf.put())
+    champion = start()
+    version = shelf.put(-0.5, model_sha256="0" * 64)
+    shelf.point(champion=version)
+    assert champion.refresh().version == "1"
+    shelf.store.client.set_model_version_tag(NAME, version, "model_sha256", folder_digest(shelf.sources[version]))
+    assert (champion.refresh().version, champion.state.degraded) == ("2", "")
+
+
+def test_another_model_under_the_same_number_takes_the_place_of_the_one_before(
+    shelf: Shelf, start: Start, bars: pd.DataFrame
+) -> None:
+    shelf.point(champion=shelf.put())
+    champion, pinned = start(), start(version="1")
+    before = champion.predict(bars)["prediction"].iloc[0]
+    shelf.store.client.delete_registered_model(NAME)
+    path = variant(shelf.logged, shelf.folder / "anew", -0.5)
+    shelf.sources.clear()
+    shelf.point(champion=shelf.register(path))
+    assert champion.refresh().version == "1"
+    assert champion.predict(bars)["prediction"].iloc[0] == pytest.approx(before - 0.25, rel=1e-12)
+    assert "is another model by now" in pinned.refresh().degraded
+    assert pinned.predict(bars)["prediction"].iloc[0] == before
+
+
+def test_a_name_that_is_taken_out_of_service_is_answered_by_its_fallback(
+    shelf: Shelf, start: Start, bars: pd.DataFrame, events: list[Event]
+) -> None:
+    shelf.point(champion=shelf.put(), fallback=shelf.put(-0.5), challenger=shelf.put(-0.1))
+    shelf.tag(share="1")
+    champion = start()
+    shelf.point(champion="")
+    assert champion.refresh().role == "fallback"
+    assert champion.predict(bars, "key")[["version", "role"]].to_numpy().tolist() == [["2", "fallback"]]
+    assert "was taken out of service" in champion.state.degraded
+    assert start().predict(bars)["role"].iloc[0] == "fallback", "who starts meanwhile does the same"
+    shelf.point(champion="1")
+    assert (champion.refresh().role, champion.state.degraded) == ("champion", "")
+    assert [kind for kind in kinds(events) if kind != "loaded"] == ["fallback", "fallback", "recovered"]
+
+
+def test_a_name_that_is_taken_out_of_service_without_a_fallback_answers_nobody(
+    shelf: Shelf, start: Start, bars: pd.DataFrame, events: list[Event]
+) -> None:
+    shelf.point(champion=shelf.put())
+    champion = start()
+    shelf.point(champion="")
+    for _ in range(2):
+        state = champion.refresh()
+        assert (state.version, state.role, state.champion) == ("", "", "")
+        assert "was taken out of service" in state.degraded
+        with pytest.raises(RegistryError, match=r"taken out of service.*there is no fallback"):
+            champion.predict(bars)
+    assert kinds(events) == ["loaded", "withdrawn"], "it is said once"
+    with pytest.raises(ConfigurationError, match="has no alias 'champion'"):
+        start()
+    shelf.point(champion="1")
+    assert champion.refresh().version == "1"
+    assert champion.predict(bars)["role"].iloc[0] == "champion"
+
+
+def test_a_full_disk_leaves_the_champion_in_service(
+    shelf: Shelf, start: Start, bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    shelf.point(champion=shelf.put(), fallback=shelf.put(-0.5))
+    champion = start()
+    shelf.point(champion=shelf.put(-0.1))
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkdtemp", full)
+        assert (champion.refresh().version, champion.state.role) == ("1", "champion")
+        assert "No space left on device" in champion.state.degraded
+    assert (champion.refresh().version, champion.state.degraded) == ("3", "")
 
 
 def test_a_champion_that_fails_is_answered_for_and_then_set_aside_until_it_is_healthy(
