@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.rollout import evidence
 from tasks.rollout.machine import State, Step, walk
 from tasks.rollout.plan import SHARES, Ending, Plan
-from tasks.statistics.eprocess import clipped, dates_to_come
+from tasks.statistics.eprocess import LEAST_DATES, clipped, dates_to_come
 
 FloatArray = npt.NDArray[np.float64]
 PATHS = 400
@@ -25,6 +25,8 @@ class Outlook:
 
     ``low``, ``median``, ``high``: the 10th, 50th and 90th percentile over 400 drawn futures; 0 where so many of them
     do not get there before the limit. ``reaching``: the part that does. ``drawn_from``: how many dates are known.
+    ``selected``: how many of them are dates on which the gate chose the challenger. It was chosen because it did well
+    on them, so that they flatter it, and what they foretell comes too early.
     """
 
     low: int
@@ -32,6 +34,7 @@ class Outlook:
     high: int
     reaching: float
     drawn_from: int
+    selected: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +93,23 @@ def assess(
 
 
 def outlook(plan: Plan, differences: FloatArray) -> Outlook | None:
-    """How long it will take, drawn from the earlier dates and those that count; None without any, or at the limit."""
+    """How long it will take, drawn from the dates that count, or with the earlier ones while those are fewer than 60.
+
+    None without any, or at the limit.
+    """
     past = clipped(differences, plan.bound)
-    known = np.concatenate([clipped(np.asarray(plan.prior, dtype=np.float64), plan.bound), past])
-    left = plan.limit - len(past)
+    prior = clipped(np.asarray(plan.prior, dtype=np.float64), plan.bound) if len(past) < LEAST_DATES else past[:0]
+    known, left = np.concatenate([prior, past]), plan.limit - len(past)
     if not len(known) or left < 1:
         return None
     dates = dates_to_come(known, past, streams=plan.streams, level=plan.level, limit=left, paths=PATHS)
     told = np.percentile(np.where(dates == 0, plan.limit + 1, dates), COVERED, method="inverted_cdf").astype(int)
     low, median, high = (0 if value > left else int(value) for value in told)
-    return Outlook(low=low, median=median, high=high, reaching=float((dates > 0).mean()), drawn_from=len(known))
+    return Outlook(
+        low=low,
+        median=median,
+        high=high,
+        reaching=float((dates > 0).mean()),
+        drawn_from=len(known),
+        selected=len(prior) if plan.approved else 0,
+    )

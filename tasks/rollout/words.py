@@ -77,6 +77,8 @@ def time_left(found: Assessment) -> str:
     if view is None:
         return f"at most {left:,} more dates"
     source = f"drawn from {view.drawn_from:,} known dates; the limit is {left:,} dates away"
+    if view.selected:
+        source += f"; {view.selected:,} of them are the gate's, which chose the challenger for them: expect it later"
     if not view.median:
         return f"likely not before the time limit: E gets there in {view.reaching:.0%} of drawn futures ({source})"
     return f"about {view.median:,} more dates ({_interval(view)}; {source})"

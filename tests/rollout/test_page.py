@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 from typing import Any
 
@@ -49,6 +50,25 @@ def test_it_says_how_long_it_will_take_with_an_interval() -> None:
         "likely not before the time limit: E gets there in 0%"
     )
     assert words.time_left(stands([1.0] * 60)) == ""
+
+
+def test_dates_that_the_gate_chose_by_are_told_beside_the_number_and_left_out_once_60_count() -> None:
+    chosen, other = dataclasses.replace(PLAN, approved=True, limit=504), dataclasses.replace(PLAN, limit=504)
+    early = stands([0.0] * 59, chosen)
+    for text in (
+        words.time_left(early),
+        html.unescape(page.render(early)),
+        words.as_markdown(early, ""),
+        " ".join(printed(early).split()),
+    ):
+        assert "300 of them are the gate's, which chose the challenger for them: expect it later" in text
+    assert words.document(early)["outlook"]["selected"] == 300
+    assert "the gate's, which" not in words.time_left(stands([0.0] * 59, other))
+    late = stands([0.02, -0.02] * 30, chosen)
+    assert late.outlook is not None
+    assert (late.outlook.drawn_from, late.outlook.selected) == (60, 0)
+    assert early.outlook is not None
+    assert late.outlook.reaching < 0.1 < early.outlook.reaching, "what counts is not flattered by what chose"
 
 
 @pytest.mark.parametrize(
