@@ -3,12 +3,16 @@
 JPype cannot restart a JVM and cannot change its heap, so the first to come decides. Each genmodel jar gets a class
 loader of its own, found by the jar's digest: models of different H2O releases live side by side, and identical jars
 of several models are loaded once.
+
+A thread that calls Java gets a Java thread beside it, which stays when the thread ends unless it is detached first: a
+service with a thread a connection would collect thousands.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ log = logging.getLogger("nocturne.registry")
 _lock = threading.Lock()
 _loaders: dict[str, Any] = {}
 _owner: int | None = None
+_ends = threading.local()
 
 
 def class_loader(jar: Path) -> Any:
@@ -30,11 +35,31 @@ def class_loader(jar: Path) -> Any:
     Raises ConfigurationError if jpype1 or a Java runtime is missing, or if the JVM belongs to the parent of a fork.
     """
     found = digest(jar)
+    detach_at_end()
     with _lock:
         jpype = _running()
         if found not in _loaders:
             _loaders[found] = _new_loader(jpype, jar)
         return _loaders[found]
+
+
+class _Detach:
+    """Kept among a thread's own values alone: Python drops it in that thread, when the thread ends."""
+
+    def __init__(self) -> None:
+        self._thread, self._pid = threading.get_ident(), os.getpid()
+
+    def __del__(self) -> None:
+        # The main thread's values go when the interpreter ends, and nothing of a parent's is a forked child's.
+        jpype = sys.modules.get("_jpype")
+        if jpype is not None and (self._thread, self._pid) == (threading.get_ident(), os.getpid()):
+            jpype.detachThreadFromJVM()  # harmless in a thread that is not attached, or without a JVM
+
+
+def detach_at_end() -> None:
+    """Have the calling thread leave the JVM when it ends. To be called by whatever is about to call Java."""
+    if not hasattr(_ends, "detach"):
+        _ends.detach = None if threading.current_thread() is threading.main_thread() else _Detach()
 
 
 def _running() -> Any:

@@ -1,7 +1,8 @@
 """Scores an H2O MOJO inside the process, through JPype and the genmodel jar that came with it.
 
 ``MojoModel.score0(double[], double[])`` is called directly: the jar's EasyPredict wrapper boxes every value and is many
-times slower. Rows go into arrays that are kept; from ``BATCH_ROWS`` rows on the loop itself runs in Java.
+times slower. Rows go into arrays that are kept and lent to one thread at a time; from ``BATCH_ROWS`` rows on the loop
+itself runs in Java.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import IntegrityError
-from .jvm import class_loader
+from .jvm import class_loader, detach_at_end
 from .mojo_columns import split_columns
 from .scorers import BaseScorer, Floats
 
@@ -31,7 +32,7 @@ class MojoScorer(BaseScorer):
         self._order = _column_order(self._model, self.columns, folder)
         self._index = _output_index(self._model, self.output, folder)
         self._used = _used(self._model, loader, tuple(self.columns[place] for place in self._order))
-        self._arrays = threading.local()
+        self._free: list[tuple[Any, Any]] = []
         self._trees: Any = None
         self._batch_lock = threading.Lock()
         self._batch = _java_loop(self._model, loader, self._new_arrays()[1], self._index)
@@ -45,6 +46,7 @@ class MojoScorer(BaseScorer):
         """TreeSHAP of a row (columns,): contributions, base and link. None where that is no boosted model."""
         from .tree_shap import TreeShap  # noqa: PLC0415 - not needed to predict
 
+        detach_at_end()
         if self._trees is None:
             try:
                 self._trees = TreeShap(self._model, self.columns, self._order, self.output)
@@ -53,19 +55,22 @@ class MojoScorer(BaseScorer):
         return (*self._trees(row), self._trees.link) if self._trees else None
 
     def _score(self, X: Floats) -> Floats:
+        detach_at_end()
         ordered = X[:, self._order]
         return self._in_java(ordered) if len(X) >= BATCH_ROWS else self._row_by_row(ordered)
 
     def _row_by_row(self, X: Floats) -> Floats:
-        arrays = getattr(self._arrays, "pair", None)
-        if arrays is None:
-            arrays = self._arrays.pair = self._new_arrays()
-        row, outputs = arrays
+        # Not a thread's own: what a thread that ended leaves behind would tie it to the JVM again.
+        try:
+            row, outputs = pair = self._free.pop()
+        except IndexError:
+            row, outputs = pair = self._new_arrays()
         values = np.empty(len(X))
         for i, features in enumerate(X):
             row[:] = features
             self._model.score0(row, outputs)
             values[i] = outputs[self._index]
+        self._free.append(pair)
         return values
 
     def _in_java(self, X: Floats) -> Floats:

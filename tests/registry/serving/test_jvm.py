@@ -154,3 +154,23 @@ except Exception as error:
     assert said.startswith("ConfigurationError")
     assert "NOCTURNE_JVM_MB" in said
     assert "plenty" in said
+
+
+def test_threads_that_ended_leave_nothing_in_java(tmp_path: Path, mojos: Mojos) -> None:
+    """A service with a thread a connection: one row, a batch, an explanation, and a model loaded beside them."""
+    code = """
+import sys, threading, jpype
+folder = Path(sys.argv[1])
+scorer = load_scorer(folder)
+X = np.ones((40, len(scorer.columns)))
+beans = jpype.java.lang.management.ManagementFactory.getThreadMXBean()
+before = int(beans.getThreadCount())
+works = [lambda: scorer.predict(X[:1]), lambda: scorer.predict(X), lambda: scorer.contributions(X[0]),
+         lambda: load_scorer(folder)]
+for number in range(100):
+    thread = threading.Thread(target=works[number % 4] if number < 40 else works[0])
+    thread.start()
+    thread.join()
+print(int(beans.getThreadCount()) - before)
+"""
+    assert int(run(code, mojo_model(tmp_path, mojos))) <= 2
