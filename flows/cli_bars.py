@@ -107,7 +107,7 @@ def predict(
     """Predict with a registered model from raw bars."""
     from tasks.bars.describe import from_options
     from tasks.bars.ingest import read_accepted
-    from tasks.registry import mlflow_store
+    from tasks.registry import asking, mlflow_store
 
     described = from_options(bars, tz=tz, calendar=calendar, bar=bar, price_scale=price_scale, label=label)
     uri = model if ":/" in model else f"models:/{model}@champion"
@@ -121,7 +121,7 @@ def predict(
         document = explaining.explain(uri, frame, top, mlflow_store.open_store().tracking_uri)
         show(as_json, document, cli_explained.render)
         return
-    predictions = mlflow_store.predict(mlflow_store.open_store(), uri, read_accepted(described).frame, rows)
+    predictions = asking.predict(mlflow_store.open_store(), uri, read_accepted(described).frame, rows)
     show(as_json, {"model": uri, "predictions": predictions}, _render_predictions)
 
 

@@ -21,12 +21,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import ConfigurationError, ModelInputError, RegistryError, StorageError
+from tasks.errors import ConfigurationError, RegistryError, StorageError
 from tasks.registry.records import ChampionInfo, Registered, VersionInfo
+from tasks.registry.serving.folder import drop_bytecode
 from tasks.storage import home, read_json, sha256_json
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
@@ -68,12 +68,12 @@ def shown_uri() -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if not scheme.startswith("sqlite") else tracking_uri()
 
 
-def open_store() -> Store:
-    """MLflow, pointed at the tracking URI, quiet, without telemetry. The first call in a new folder makes the tables.
+def open_store(uri: str = "") -> Store:
+    """MLflow, pointed at this or the configured tracking URI, quiet, without telemetry.
 
-    Raises RegistryError if the store cannot be opened.
+    The first call in a new folder makes the tables. Raises RegistryError if the store cannot be opened.
     """
-    uri = tracking_uri()
+    uri = uri or tracking_uri()
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -156,7 +156,8 @@ def log_pyfunc(run_id: str, name: str, **model: Any) -> str:
 def fetch(store: Store, uri: str, folder: Path) -> Path:
     """A logged or registered model's whole folder, copied below ``folder``; returns where it lies. Nothing is loaded.
 
-    Raises RegistryError if it cannot be had whole.
+    The copy has no bytecode: who loads a model from a shared disk leaves some there. Raises RegistryError if the folder
+    cannot be had whole.
     """
     import mlflow  # noqa: PLC0415
 
@@ -164,7 +165,11 @@ def fetch(store: Store, uri: str, folder: Path) -> Path:
         found = mlflow.artifacts.download_artifacts(
             artifact_uri=uri, dst_path=str(folder), tracking_uri=store.tracking_uri, registry_uri=store.tracking_uri
         )
-    return Path(found)
+        copied = Path(found)
+        if not copied.resolve().is_relative_to(folder.resolve()):
+            raise RegistryError(f"{uri}: MLflow gave {copied} and no copy below {folder}")
+        drop_bytecode(copied)
+    return copied
 
 
 def finish(store: Store, run_id: str) -> None:
@@ -262,6 +267,35 @@ def version_tags(store: Store, name: str, version: str) -> dict[str, str] | None
     return dict(found.tags) if found.status == "READY" else None
 
 
+def holder(store: Store, name: str, alias: str) -> str:
+    """The version that holds an alias. Raises ConfigurationError if none does."""
+    found = _aliased(store, name, alias)
+    if found is None:
+        raise _unknown(store, name, alias)
+    return str(found.version)
+
+
+def tagged_versions(store: Store, tag: str, value: str) -> tuple[tuple[str, str], ...]:
+    """Name and version of each registered version with this tag of this value, which holds no quote."""
+    with as_registry_error(f"versions with {tag} {value} cannot be looked up"):
+        found = store.client.search_model_versions(f"tags.{tag} = '{value}'")
+    return tuple((str(version.name), str(version.version)) for version in found)
+
+
+def is_deleted(store: Store, name: str, version: str) -> bool:
+    """Whether the registry says that it has no such version. Raises RegistryError if it says nothing."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode  # noqa: PLC0415
+
+    try:
+        store.client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return True
+        raise RegistryError(f"{name}: version {version} cannot be read: {error}") from error
+    return False
+
+
 def version_run(store: Store, registered: Registered) -> str:
     """The run that a registered version came from."""
     with as_registry_error(f"{registered.name}: version {registered.version} cannot be read"):
@@ -273,34 +307,6 @@ def set_version_tags(store: Store, registered: Registered, tags: Mapping[str, st
     with as_registry_error(f"{registered.name}: version {registered.version} cannot be tagged"):
         for key, value in tags.items():
             store.client.set_model_version_tag(registered.name, registered.version, key, value)
-
-
-def predict(store: Store, uri: str, bars: pd.DataFrame, rows: str) -> list[dict[str, Any]]:
-    """Load a registered model as any client would, and ask it for the ``last`` bar's prediction or for ``all``.
-
-    ``bars`` are canonical; a model of one symbol is given no symbol. Raises RegistryError if the model cannot be
-    loaded, ModelInputError if it refuses the bars.
-    """
-    import mlflow  # noqa: PLC0415
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-
-    name, _, alias = uri.removeprefix("models:/").partition("@")
-    if alias and _aliased(store, name, alias) is None:
-        raise _unknown(store, name, alias)
-    with as_registry_error(f"{uri}: the model cannot be loaded from {shown_uri()}"):
-        model = mlflow.pyfunc.load_model(uri)
-    schema = model.metadata.get_input_schema()
-    one_symbol = "symbol" not in schema.required_input_names() and bars["symbol"].nunique() == 1
-    wanted = [name for name in schema.input_names() if name in bars.columns and not (one_symbol and name == "symbol")]
-    try:
-        said: pd.DataFrame = model.predict(bars[wanted], params={"rows": rows})
-    except Exception as error:
-        # The model raises its own copy of our error: it travels under another package name.
-        if type(error).__name__ == ModelInputError.__name__ or isinstance(error, MlflowException):
-            raise ModelInputError(f"{uri}: {error}") from error
-        raise
-    said["time"] = said["time"].astype(str)
-    return [{str(name): value for name, value in row.items()} for row in said.to_dict("records")]
 
 
 def names(store: Store) -> tuple[str, ...]:

@@ -78,34 +78,23 @@ def log_night(store: Store, night: Night) -> LoggedNight:
 def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> Registered:
     """Log an entry's two fits and register the shipped one under the problem's name, without an alias.
 
-    Its digest and signature go on the version and into the ledger. Raises RegistryError if MLflow refuses,
-    IntegrityError if a model folder is damaged, ConfigurationError for a signing key that cannot be used.
+    The digests of both go into the ledger, that of the shipped one with its signature on the version too. Raises
+    RegistryError if MLflow refuses, IntegrityError if a model folder is damaged, ConfigurationError for a signing key
+    that cannot be used.
     """
     name = night.problem.name
     entry = with_coverage(entry, night)
     gated_uri = _log_fit(logged, night, entry, "gated")
     source = gated_uri if entry.one_fit else _log_fit(logged, night, entry, "shipped")
-    model = read_document(Path(entry.shipped.model))
-    needed = bars_needed(tuple(model["columns"]), int(model["history"]))
-    sealed = seal(store, source)
+    sealed = {uri: seal(store, uri) for uri in dict.fromkeys((gated_uri, source))}
+    needed = _needed(entry)
     page, card_tags = cards.keep(store, logged.run_id, night, entry)
-    version = create_version(
-        store,
-        name,
-        source=source,
-        run_id=logged.run_id,
-        tags={
-            **version_tags(night, entry, gated_uri),
-            "bars_needed": str(needed),
-            **_seal_tags(sealed),
-            **coverage_tags(entry),
-            **_recipe_kept(store, logged, entry),
-            **card_tags,
-        },
-        description=page,
-    )
-    with Ledger.open() as ledger:
-        record_signature(ledger, name, version, sealed.model_sha256, sealed.signature, sealed.signing_key)
+    tags = {
+        **version_tags(night, entry, gated_uri), "bars_needed": str(needed), **_seal_tags(sealed[source]),
+        **coverage_tags(entry), **_recipe_kept(store, logged, entry), **card_tags,
+    }  # fmt: skip
+    version = create_version(store, name, source=source, run_id=logged.run_id, tags=tags, description=page)
+    _note_seals(name, {gated_uri.removeprefix("models:/"): sealed[gated_uri], version: sealed[source]})
     return Registered(
         name=name,
         version=version,
@@ -114,6 +103,18 @@ def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> R
         tracking_uri=store.tracking_uri,
         bars_needed=needed,
     )
+
+
+def _needed(entry: Entry) -> int:
+    model = read_document(Path(entry.shipped.model))
+    return bars_needed(tuple(model["columns"]), int(model["history"]))
+
+
+def _note_seals(name: str, seals: Mapping[str, Seal]) -> None:
+    """Into the ledger, the version's last: a version that is known there has a gated fit that is known there."""
+    with Ledger.open() as ledger:
+        for what, sealed in seals.items():
+            record_signature(ledger, name, what, sealed.model_sha256, sealed.signature, sealed.signing_key)
 
 
 def _log_fit(logged: LoggedNight, night: Night, entry: Entry, role: Any) -> str:

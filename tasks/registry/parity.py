@@ -1,7 +1,8 @@
 """What a registered model says in a clean process, and whether it is what was evaluated.
 
-The process is ``verify.py``: isolated, its environment scrubbed, its working directory a scratch folder, bounded in
-time. Nothing that it does can reach the registry's aliases.
+The process is ``verify.py``: isolated, its environment scrubbed, its working directory and its home scratch folders,
+bounded in time. It is given copies that were fetched afresh and compared with their seals (``sealed``), and neither
+the store's address nor a password.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.contracts import Snapshot
-from tasks.errors import RegistryError
+from tasks.errors import NocturneError, RegistryError
+from tasks.registry.sealed import checked_copies
 from tasks.registry.verify import MARK
 from tasks.storage import read_parquet
 
@@ -33,8 +35,7 @@ TOLERANCE = {"baseline": 1e-12, "linear": 1e-12, "h2o": 1e-12, "autokeras": 1e-6
 """Relative, by engine: native models and MOJOs repeat themselves, ONNX computes in float32."""
 
 FEATURES, TAILS = ".features.npy", ".tails.parquet"
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "SYSTEMROOT", "NOCTURNE_JVM_MB")
-_KEPT_PREFIXES = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "SSL_", "REQUESTS_")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "SYSTEMROOT", "NOCTURNE_JVM_MB")
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,15 +81,20 @@ def ask(tracking_uri: str, uris: Sequence[str], snapshot: Snapshot, closer: Sequ
     itself died or took too long.
     """
     with tempfile.TemporaryDirectory(prefix="nocturne-verify-") as scratch:
+        folders = checked_copies(tracking_uri, uris, Path(scratch) / "models")
         outs = [Path(scratch) / f"predictions-{index}.parquet" for index in range(len(uris))]
         bars = {"bars": snapshot.bars.path, "sha256": snapshot.bars.sha256}
         models = [
-            {"uri": uri, "out": str(out), **bars, **_closer(more, out)}
-            for uri, out, more in itertools.zip_longest(uris, outs, closer)
+            {"uri": uri, "folder": str(folder), "out": str(out), **bars, **_closer(more, out)}
+            for uri, folder, out, more in itertools.zip_longest(uris, folders, outs, closer)
+            if isinstance(folder, Path)
         ]
-        answers = _run(Path(scratch), {"tracking_uri": tracking_uri, "models": models})
+        answers = iter(_run(Path(scratch), {"models": models}) if models else ())
         rows = read_parquet(snapshot.bars, columns=["symbol", "time"])
-        return [_said(answer, out, rows) for answer, out in zip(answers, outs, strict=True)]
+        return [
+            _said(next(answers) if isinstance(folder, Path) else _refused(uri, folder), out, rows)
+            for uri, folder, out in zip(uris, folders, outs, strict=True)
+        ]
 
 
 def require_parity(said: Said, expected: Floats, must_cover: npt.NDArray[np.bool_], tolerance: float) -> float:
@@ -123,14 +129,19 @@ def _closer(asked: Closer | None, out: Path) -> dict[str, Any]:
     return {"closer": {**dataclasses.asdict(asked), **files}}
 
 
+def _refused(uri: str, error: NocturneError) -> dict[str, Any]:
+    return {"uri": uri, "error": str(error), "seconds": 0.0}
+
+
 def _run(scratch: Path, request: dict[str, Any]) -> list[dict[str, Any]]:
     (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    (scratch / "home").mkdir()
     command = [sys.executable, "-I", "-B", str(SCRIPT), str(scratch / "request.json")]
     try:
         done = subprocess.run(
             command,
             cwd=scratch,
-            env=_environment(),
+            env=_environment(scratch / "home"),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
@@ -146,10 +157,10 @@ def _run(scratch: Path, request: dict[str, Any]) -> list[dict[str, Any]]:
     return models
 
 
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-    return quiet | kept
+def _environment(folder: Path) -> dict[str, str]:
+    """No home of a user's, no passwords and no addresses: a model needs none."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT}
+    return kept | {"HOME": str(folder), "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def _said(answer: dict[str, Any], out: Path, rows: pd.DataFrame) -> Said:

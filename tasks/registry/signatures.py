@@ -1,4 +1,7 @@
-"""What was signed at home, kept in the ledger: the authority on a version's digest, which its tags merely repeat."""
+"""What was signed at home, kept in the ledger: the authority on a version's digest, which its tags merely repeat.
+
+A version's gated fit, which no consumer is shown, has a row of its own: under MLflow's id of the logged model, ``m-…``.
+"""
 
 from __future__ import annotations
 
@@ -40,3 +43,20 @@ def signature_of(ledger: Ledger, name: str, version: str) -> Signed | None:
     """What was noted of a version last; None if nothing was."""
     found = ledger.chain.rows(TABLE, "name = ? AND version = ?", (name, version))
     return Signed(**{field: found[-1][field] for field in Signed.__slots__}) if found else None
+
+
+def fit_sealed(ledger: Ledger, fit: str) -> str | None:
+    """The digest of a gated fit by its id (``m-…``); None if it was never sealed."""
+    found = ledger.chain.rows(TABLE, "version = ?", (fit,))
+    return str(found[-1]["model_sha256"]) if found else None
+
+
+def seals_fits(ledger: Ledger) -> bool:
+    """Whether this ledger ever sealed a gated fit."""
+    return any(not row["version"].isdecimal() for row in ledger.chain.rows(TABLE))
+
+
+def first_sealed(ledger: Ledger, name: str) -> int | None:
+    """The lowest version of a name that has a digest here; None if none has."""
+    rows = ledger.chain.rows(TABLE, "name = ?", (name,))
+    return min((int(row["version"]) for row in rows if row["version"].isdecimal()), default=None)

@@ -4,8 +4,9 @@ Run as a file: ``python -I verify.py request.json``. It is what a stranger's pro
 and the engines cannot be imported, no pickle may be loaded, the working directory is elsewhere. Several models are
 done one after the other; one that fails does not take the others along.
 
-The request: ``{"tracking_uri", "models": [{"uri", "bars", "sha256", "out"}]}``; the answer is printed as one JSON line:
-``{"models": [{"uri", "rows", "error", "seconds"}]}``. Bars are Parquet; predictions are written as Parquet with the
+The request: ``{"models": [{"uri", "folder", "bars", "sha256", "out"}]}``, ``folder`` being a checked copy of the model
+and ``uri`` its name in what is said of it; the answer is printed as one JSON line: ``{"models": [{"uri", "rows",
+"error", "seconds"}]}``. Bars are Parquet; predictions are written as Parquet with the
 columns that the model returned. Standard library, NumPy, pandas and MLflow only.
 
 A model may be asked more, with ``"closer": {"columns", "features", "times", "symbols", "tails", "seconds"}``: these
@@ -59,9 +60,8 @@ def main(request_file: str) -> None:
     """Answer one request; see the module's docstring."""
     request = json.loads(Path(request_file).read_bytes())
     sys.meta_path.insert(0, Absent())
-    import mlflow  # noqa: PLC0415
+    import mlflow  # noqa: F401, PLC0415 - before the hook: only models are forbidden pickles
 
-    mlflow.set_tracking_uri(request["tracking_uri"])
     sys.addaudithook(forbid_pickle)
     answers = [_answer(item) for item in request["models"]]
     print(MARK + json.dumps({"models": answers}))  # noqa: T201 - the answer to the parent process
@@ -84,7 +84,7 @@ def _predict(item: dict[str, Any]) -> int:
     if hashlib.sha256(Path(item["bars"]).read_bytes()).hexdigest() != item["sha256"]:
         raise ValueError(f"{item['bars']}: not the bars that were asked for")
     bars = pd.read_parquet(item["bars"])
-    model = mlflow.pyfunc.load_model(item["uri"])
+    model = mlflow.pyfunc.load_model(item["folder"])
     predictions = model.predict(bars[[name for name in RAW if name in bars.columns]], params={"rows": "all"})
     predictions.to_parquet(item["out"], index=False)
     if "closer" in item:

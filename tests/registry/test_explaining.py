@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from flows import cli, cli_explained
 from tasks.errors import ConfigurationError, ModelInputError
-from tasks.registry import mlflow_store
+from tasks.registry import asking, mlflow_store
 from tasks.registry.bundle import entry_facts
 from tasks.registry.explaining import explain
 from tasks.registry.records import Entry, Night
@@ -37,7 +37,7 @@ def test_a_registered_model_explains_itself(registered: mlflow_store.Store, bars
     assert said["contributions"][2]["value"] is None
     total = said["base"] + sum(line["contribution"] for line in said["contributions"])
     assert total == pytest.approx(said["prediction"], abs=1e-12)
-    asked = mlflow_store.predict(registered, f"models:/{NAME}@champion", bars, "last")
+    asked = asking.predict(registered, f"models:/{NAME}@champion", bars, "last")
     assert said["prediction"] == asked[0]["prediction"]
     assert explain(f"models:/{NAME}/1", bars, 2, registered.tracking_uri)["explained"] == document["explained"]
 

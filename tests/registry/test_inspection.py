@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import marshal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,13 +13,15 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tasks.errors import ConfigurationError, IntegrityError
-from tasks.registry import mlflow_store, nights, places, signing
+from tasks.registry import asking, mlflow_store, nights, parity, places, signing
 from tasks.registry.inspection import Inspection, inspect, sign_again
 from tasks.registry.ledger import Ledger
 from tasks.registry.records import Entry, Night, Registered
 from tasks.registry.signatures import signature_of
-from tasks.storage import home
+from tasks.storage import home, read_parquet
 from tests.registry.conftest import NAME
+
+_URI = f"models:/{NAME}/1"
 
 
 @pytest.fixture
@@ -116,6 +121,41 @@ def test_a_rotated_key_signs_what_was_registered_before(
         kept = signature_of(ledger, NAME, "1")
     assert kept is not None
     assert kept.signing_key == new.fingerprint
+
+
+def test_ordinary_use_alters_nothing(
+    champion: Registered, store: mlflow_store.Store, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow loads from a shared disk in place, and Python leaves bytecode there."""
+    bars = read_parquet(night.snapshot.bars)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    asking.predict(store, f"models:/{NAME}@champion", bars, "last")
+    source = str(store.client.get_model_version(NAME, champion.version).source).removeprefix("models:/")
+    (folder,) = (home() / "mlflow").rglob(f"{source}/artifacts/code")
+    assert not list(folder.parent.rglob("__pycache__")), "our own command leaves nothing"
+    load = f"import mlflow; mlflow.set_tracking_uri({store.tracking_uri!r}); mlflow.pyfunc.load_model({_URI!r})"
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    subprocess.run([sys.executable, "-c", load], check=True, capture_output=True, cwd=home())
+    bytecode = list(folder.rglob("*.pyc"))
+    assert bytecode, "or this test shows nothing"
+    assert look(store).ok
+    assert CliRunner().invoke(app, ["keys", "sign", NAME]).exit_code == 0
+    assert look(store).ok
+
+    for file in bytecode:  # planted: with the source's own time and size, so that Python would run it
+        _replace_code(file, "raise SystemExit('planted code ran')")
+    assert look(store).ok
+    assert asking.predict(store, f"models:/{NAME}@champion", bars, "last")
+    (said,) = parity.ask(store.tracking_uri, [_URI], night.snapshot)
+    assert said.error == ""
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, cwd=home(), check=False)
+    assert "planted code ran" in done.stderr, "a plain client is not protected, as docs/trust.md says"
+
+
+def _replace_code(bytecode: Path, source: str) -> None:
+    """Other code under the same header, by which Python tells that it belongs to the source beside it."""
+    header = bytecode.read_bytes()[:16]
+    bytecode.write_bytes(header + marshal.dumps(compile(source, "planted", "exec")))
 
 
 def test_who_is_not_there_is_said(store: mlflow_store.Store) -> None:

@@ -181,7 +181,7 @@ def test_models_damaged_or_half_uploaded_are_not_promoted(
     for bundle in (home() / "mlflow" / "artifacts").rglob("bundle"):
         if gated_id not in bundle.parts:
             (bundle / "manifest.json").unlink()
-    refused(store, night, entry, registered, "the model is incomplete")
+    refused(store, night, entry, registered, "it was altered or damaged, and was not loaded")
 
 
 def test_a_version_that_was_never_digested_is_not_promoted(

@@ -65,9 +65,11 @@ def test_nothing_predicted_and_errors_are_refused() -> None:
 
 
 def fake(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clean process is this script, and its models need not be there."""
     path = tmp_path / "fake.py"
     path.write_text(script)
     monkeypatch.setattr(parity, "SCRIPT", path)
+    monkeypatch.setattr(parity, "checked_copies", lambda _, uris, folder: [folder for _ in uris])
 
 
 @pytest.mark.parametrize(
@@ -96,10 +98,13 @@ print({MARK!r} + json.dumps({{"models": [answer]}}))
 """
     fake(script, tmp_path, monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("NOCTURNE_SECRET", "x")
+    for name in ("NOCTURNE_SECRET", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "x")
     answer = parity.ask("sqlite://", ["m"], snapshot_of(make_bars(sessions=30), tmp_path))[0]
     environment, folder, path = json.loads(answer.error)
-    assert not {"PYTHONPATH", "NOCTURNE_SECRET", "NOCTURNE_HOME"} & set(environment)
+    assert set(environment) <= {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "NOCTURNE_JVM_MB", "LC_CTYPE",
+        "MLFLOW_DISABLE_TELEMETRY"}  # fmt: skip
+    assert Path(environment["HOME"]).parent == Path(folder), "the signing user's keys lie in his home"
     assert Path(folder).name.startswith("nocturne-verify-")
     assert not {str(tmp_path), "", str(Path.cwd())} & set(path)
 
