@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Alias = Literal["champion", "challenger", "fallback"]
-Action = Literal["adopted", "promoted", "refreshed", "baseline", "challenged", "kept ready", "rolled back", "rollout"]
+Action = Literal[
+    "adopted", "promoted", "refreshed", "baseline", "challenged", "kept ready", "rolled back", "rollout", "dropped"
+]
 
 ALIASES: tuple[Alias, ...] = ("champion", "challenger", "fallback")
 

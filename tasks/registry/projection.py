@@ -4,10 +4,13 @@ Each name shows its present standing as the aliases ``champion``, ``challenger``
 registered model, ``nocturne.epoch`` and ``nocturne.share``. They are written under the ledger's write lock, from the
 standing that is the last one at that moment: who was stopped between the ledger's commit and here writes the standing
 that others have reached meanwhile, and never an older one over it. A kill on the way is repaired by whoever looks next.
+
+Where somebody deleted a version that holds a place, the place is given up: that is a move of the ledger, ``dropped``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import replace
 from typing import Any
@@ -18,10 +21,10 @@ from tasks.registry import continuity, mlflow_store
 from tasks.registry.chain_postgres import ledger_url
 from tasks.registry.ledger import ALIASED, Ledger, ledger_path
 from tasks.registry.mlflow_store import Store, as_registry_error
-from tasks.registry.standings import history, standing, swap
+from tasks.registry.standings import StaleEpochError, history, standing, swap
 
 EPOCH, SHARE = "nocturne.epoch", "nocturne.share"
-ADOPTER = "adoption"
+ADOPTER, DROPPER = "adoption", "repair"
 log = logging.getLogger("nocturne.registry")
 
 
@@ -37,10 +40,13 @@ def shown(store: Store, name: str) -> Standing | None:
 def project(store: Store, ledger: Ledger, name: str) -> tuple[str, ...]:
     """Make MLflow show the ledger's present standing; in words, what it showed else.
 
-    Raises RegistryError, naming the cure, if MLflow refuses or has lost a version that the ledger names.
+    A name that is in nobody's service needs no registered model. Raises RegistryError, naming the cure, if MLflow
+    refuses or has lost what the ledger names.
     """
     with ledger.chain.transaction():
         wanted, seen = standing(ledger, name), shown(store, name)
+        if seen is None and not _held(wanted):
+            return ()
         if seen is None:
             raise RegistryError(
                 f"{name}: the ledger says that version {wanted.champion or 'none'} is champion, and "
@@ -57,17 +63,40 @@ def repair(store: Store, ledger: Ledger, name: str) -> tuple[str, ...]:
     """Put back what somebody moved by hand, or a kill left undone; what was mended, in words, which are logged too.
 
     A name with a champion and without a standing was promoted before standings were kept: it is adopted as epoch 1.
-    Nothing is done for a name that neither side knows. Raises RegistryError as ``project``.
+    A place whose version was deleted is given up. Nothing is done for a name that neither side knows. Raises
+    RegistryError as ``project``.
     """
     if standing(ledger, name).epoch == 0:
         said = _adopt(store, ledger, name)
     elif standing(ledger, name) == shown(store, name):
         return ()
     else:
-        said = tuple(f"{name}: {change}" for change in project(store, ledger, name))
+        dropped = drop_deleted(store, ledger, name)
+        said = (*dropped, *(f"{name}: {change}" for change in project(store, ledger, name)))
     for words in said:
         log.warning("%s", words)
     return said
+
+
+def drop_deleted(store: Store, ledger: Ledger, name: str) -> tuple[str, ...]:
+    """Give up the places of versions that MLflow no longer has, as a move of the ledger; in words, which.
+
+    Nothing is done where the registered model is gone as a whole: that may be another registry. MLflow is not written
+    to. Raises RegistryError if it cannot be read.
+    """
+    now = standing(ledger, name)
+    if not _held(now) or mlflow_store.registered_model(store, name) is None:
+        return ()
+    lost = {alias: held for alias, held in _held(now).items() if mlflow_store.is_deleted(store, name, held)}
+    if not lost:
+        return ()
+    why = tuple(f"version {held}, the {alias}, was deleted from the registry" for alias, held in lost.items())
+    share = now.share if set(lost) <= {"fallback"} else 0.0
+    with contextlib.suppress(StaleEpochError):  # whoever was faster has another standing shown
+        given_up: dict[str, Any] = dict.fromkeys(lost, "")
+        swap(ledger, now, replace(now, share=share, **given_up), "dropped", why, "", DROPPER)
+    back = f"; nocturne rollback {name} puts an earlier one in its place" if "champion" in lost else ""
+    return tuple(f"{name}: {words}: nothing holds that place now{back}" for words in why)
 
 
 def mend(store: Store, name: str) -> tuple[str, ...]:
@@ -102,6 +131,11 @@ def _adopt(store: Store, ledger: Ledger, name: str) -> tuple[str, ...]:
     swap(ledger, Standing(name=name), sound, "adopted", (why,), "", ADOPTER)
     project(store, ledger, name)
     return (f"{name}: version {found.champion} is adopted as champion, epoch 1: {why}",)
+
+
+def _held(now: Standing) -> dict[str, str]:
+    """The versions in service by their aliases."""
+    return {alias: version for alias in ALIASES if (version := getattr(now, alias))}
 
 
 def _differences(seen: Standing, wanted: Standing) -> tuple[str, ...]:

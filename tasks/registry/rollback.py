@@ -12,7 +12,7 @@ from tasks.errors import ConfigurationError
 from tasks.live import Standing
 from tasks.registry import continuity
 from tasks.registry.ledger import Ledger
-from tasks.registry.mlflow_store import Store
+from tasks.registry.mlflow_store import Store, registered_model, version_tags
 from tasks.registry.projection import repair
 from tasks.registry.promotions import by_hand, champions, history, move, require_proved, standing
 
@@ -42,22 +42,16 @@ def rollback(store: Store, ledger: Ledger, name: str, to: str = "", why: str = "
     """
     begun = time.perf_counter()
     continuity.require(ledger, continuity.told_by(store, name))
-    if standing(ledger, name).epoch == 0:
-        repair(store, ledger, name)
-    now = standing(ledger, name)
-    target = to or _before(ledger, now)
+    now = _present(store, ledger, name)
+    target = to or _before(store, ledger, now)
     tags = {} if target == NONE else require_proved(store, ledger, name, target)
-    after = "" if target == NONE else target
-    if after == now.champion:
-        raise ConfigurationError(f"{name}: {_words(after)} is champion already; nothing was moved")
-    challenger = "" if now.challenger == after or not after else now.challenger
-    change = replace(now, champion=after, challenger=challenger, share=0.0)
+    change = _change(store, now, "" if target == NONE else target)
     reason = why.strip() or "no reason was given"
     moved = move(ledger, store, now, change, "rolled back", (reason,), "", by_hand())
     return RolledBack(
         name=name,
         before=now.champion,
-        after=after,
+        after=change.champion,
         candidate=tags.get("candidate", ""),
         training_end=tags.get("training_end", ""),
         epoch=moved.epoch,
@@ -67,9 +61,27 @@ def rollback(store: Store, ledger: Ledger, name: str, to: str = "", why: str = "
     )
 
 
-def _before(ledger: Ledger, now: Standing) -> str:
+def _present(store: Store, ledger: Ledger, name: str) -> Standing:
+    """The standing to begin from: adopted if there was none, without the places of deleted versions."""
+    if registered_model(store, name) is not None:
+        repair(store, ledger, name)
+    return standing(ledger, name)
+
+
+def _change(store: Store, now: Standing, champion: str) -> Standing:
+    challenger = "" if now.challenger == champion or not champion else now.challenger
+    change = replace(now, champion=champion, challenger=challenger, share=0.0)
+    if registered_model(store, now.name) is None:
+        change = Standing(name=now.name, epoch=now.epoch)
+    if champion == now.champion and (champion or change == now):
+        raise ConfigurationError(f"{now.name}: {_words(champion)} is champion already; nothing was moved")
+    return change
+
+
+def _before(store: Store, ledger: Ledger, now: Standing) -> str:
+    """The champion before the present one, of those that have not been deleted."""
     stack = champions(history(ledger, now.name))
-    earlier = [version for version in stack[:-1] if version]
+    earlier = [version for version in stack[:-1] if version and version_tags(store, now.name, version) is not None]
     if not earlier:
         raise ConfigurationError(
             f"{now.name}: no version was champion before {_words(now.champion)}; name one with --to VERSION, or take "

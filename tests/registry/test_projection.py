@@ -12,13 +12,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
+from typer.testing import CliRunner
 
+from flows import cli
 from tasks.errors import ConfigurationError, RegistryError
 from tasks.live import Standing
 from tasks.registry import mlflow_store, task
 from tasks.registry.ledger import Ledger, ledger_path
 from tasks.registry.mlflow_store import Store
-from tasks.registry.projection import mend, project, repair, shown
+from tasks.registry.projection import mend, repair, shown
 from tasks.registry.promotions import history, move, standing
 from tasks.registry.standings import StaleEpochError, swap
 from tasks.storage import PROJECT
@@ -107,15 +110,53 @@ def test_where_neither_side_knows_anything_nothing_is_done(versions: Store) -> N
     assert versions.client.get_registered_model(NAME).tags == {}
 
 
-def test_a_registry_that_lost_the_champion_stops_the_night_and_names_the_cure(versions: Store) -> None:
-    promote(versions, "2")
+def test_the_place_of_a_deleted_version_is_given_up(versions: Store, caplog: pytest.LogCaptureFixture) -> None:
+    promote(versions, "3", challenger="4", fallback="2", share=0.25)
     versions.client.delete_model_version(NAME, "2")
-    with Ledger.open() as ledger, pytest.raises(RegistryError, match="could not all be set to epoch 1, which stands"):
-        repair(versions, ledger, NAME)
+    with caplog.at_level(logging.WARNING, "nocturne.registry"):
+        task.open_registry.fn(NAME)
+    assert "spx: version 2, the fallback, was deleted from the registry: nothing holds that place now" in caplog.text
+    with Ledger.open() as ledger:
+        now = standing(ledger, NAME)
+        (dropped, _) = history(ledger, NAME)
+        assert repair(versions, ledger, NAME) == ()
+    assert now == shown(versions, NAME) == Standing(name=NAME, epoch=2, champion="3", challenger="4", share=0.25)
+    assert (dropped.action, dropped.by) == ("dropped", "repair")
+    versions.client.delete_model_version(NAME, "3")
+    assert "nocturne rollback spx puts an earlier one in its place" in mend(versions, NAME)[0]
+    assert shown(versions, NAME) == Standing(name=NAME, epoch=3, challenger="4")
+    task.open_registry.fn(NAME)
+
+
+def test_a_version_of_which_nothing_is_heard_keeps_its_place(versions: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = promote(versions, "3", fallback="2")
+    versions.client.delete_registered_model_alias(NAME, "fallback")
+
+    def refused(*_: Any) -> Any:
+        raise MlflowException("the database is locked")
+
+    with monkeypatch.context() as broken, Ledger.open() as ledger:
+        broken.setattr(type(versions.client), "get_model_version", refused)
+        with pytest.raises(RegistryError, match="version 3 cannot be read: the database is locked"):
+            repair(versions, ledger, NAME)
+        assert standing(ledger, NAME) == now
+
+
+def test_a_registry_that_lost_the_name_stops_the_night_and_names_the_cure(versions: Store) -> None:
+    promote(versions, "3", challenger="4", fallback="2")
     versions.client.delete_registered_model(NAME)
-    with Ledger.open() as ledger, pytest.raises(RegistryError, match="nocturne rollback spx --to none"):
-        project(versions, ledger, NAME)
+    with pytest.raises(RegistryError, match="nocturne rollback spx --to none"):
+        task.open_registry.fn(NAME)
     assert "knows no model of this name" in mend(versions, NAME)[0]
+    cured = CliRunner().invoke(cli.app, ["rollback", NAME, "--to", "none"])
+    assert cured.exit_code == 0, cured.output
+    task.open_registry.fn(NAME)
+    assert mend(versions, NAME) == ()
+    with Ledger.open() as ledger:
+        assert standing(ledger, NAME) == Standing(name=NAME, epoch=2)
+    make_versions(versions, NAME, {})
+    promote(versions, "1")
+    assert mend(versions, NAME) == ()
 
 
 def test_the_ledger_of_another_registry_moves_nothing_in_this_one(versions: Store) -> None:

@@ -109,6 +109,28 @@ def test_a_name_can_be_taken_out_of_service_and_put_back(three: Store) -> None:
     assert back(three).after == "3", "the last one that was in service"
 
 
+def test_deleted_versions_are_in_nobodys_way(three: Store) -> None:
+    promote(three, "3", fallback="1")
+    three.client.delete_model_version(NAME, "1")
+    assert back(three).after == "2", "the fallback's place is given up first"
+    promote(three, "3")
+    three.client.delete_model_version(NAME, "3")
+    three.client.delete_model_version(NAME, "2")
+    with pytest.raises(ConfigurationError, match="no version was champion before no version; name one with --to"):
+        back(three)
+    with Ledger.open() as ledger:
+        now = standing(ledger, NAME)
+    assert (now.champion, now.fallback) == ("", "")
+    assert shown(three, NAME) == now
+    with pytest.raises(ConfigurationError, match="no version is champion already; nothing was moved"):
+        back(three, "none")
+
+
+def test_the_champion_before_a_deleted_one_is_not_the_deleted_one(three: Store) -> None:
+    three.client.delete_model_version(NAME, "3")
+    assert back(three).after == "2"
+
+
 def test_a_registry_from_before_is_adopted_first(store: Store) -> None:
     make_versions(store, NAME, {}, {})
     store.client.set_registered_model_alias(NAME, "champion", "2")
