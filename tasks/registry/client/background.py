@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -13,11 +14,18 @@ T = TypeVar("T")
 log = logging.getLogger("nocturne.client")
 
 
+class _Mark:
+    """In the queue: a caller waits until all before it is done; ``last``: and the thread ends then."""
+
+    def __init__(self, *, last: bool = False) -> None:
+        self.done, self.last = threading.Event(), last
+
+
 class Background(Generic[T]):
     """Calls ``work(item)`` for each item in order, and ``tick(asked)`` every ``seconds``; asked is True in a flush.
 
     What ``work`` and ``tick`` raise is logged: nobody is there to catch it. The thread is a daemon; close or flush what
-    must not be lost.
+    must not be lost. The thread ends with ``close``, after which nothing more is taken.
     """
 
     def __init__(
@@ -31,57 +39,83 @@ class Background(Generic[T]):
     ) -> None:
         self._name, self._work, self._tick, self._size, self._seconds = name, work, tick, size, seconds
         self._lock = threading.Lock()
+        self._closed = False
         self._begin()
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closed
+
     def put(self, item: T) -> bool:
-        """Hand over an item; False if the queue is full and it was not taken. Never waits."""
-        self._ensure()
-        try:
-            self._queue.put_nowait(item)
-        except queue.Full:
-            return False
+        """Hand over an item; False if it was not taken: the queue is full, or closed. Never waits."""
+        self._mine()
+        with self._lock:
+            if self._closed:
+                return False
+            self._ensure()
+            try:
+                self._queue.put_nowait(item)
+            except queue.Full:
+                return False
         return True
 
     def flush(self, seconds: float = 30.0) -> bool:
         """Wait until all that was handed over before is done; whether it was in time."""
-        if self._thread is None or self._pid != os.getpid():
+        return self._wait(_Mark(), seconds)
+
+    def close(self, seconds: float = 30.0) -> bool:
+        """Take nothing more, wait until the rest is done, and end the thread; whether that was in time."""
+        self._mine()
+        with self._lock:
+            self._closed = True
+        return self._wait(_Mark(last=True), seconds)
+
+    def _wait(self, mark: _Mark, seconds: float) -> bool:
+        if not self._runs():
             return True
-        done = threading.Event()
         try:
-            self._queue.put(done, timeout=seconds)
+            self._queue.put(mark, timeout=seconds)
         except queue.Full:
             return False
-        return done.wait(seconds)
+        end = time.monotonic() + seconds
+        while not mark.done.wait(0.1):
+            if not self._runs() or time.monotonic() > end:  # closed by another thread meanwhile
+                break
+        return mark.done.is_set() or not self._runs()
+
+    def _runs(self) -> bool:
+        return self._pid == os.getpid() and self._thread is not None and self._thread.is_alive()
 
     def _begin(self) -> None:
-        self._queue: queue.Queue[T | threading.Event] = queue.Queue(self._size)
+        self._queue: queue.Queue[T | _Mark] = queue.Queue(self._size)
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
-    def _ensure(self) -> None:
-        if self._thread is not None and self._pid == os.getpid():
-            return
-        if self._pid != os.getpid():
-            self._lock = threading.Lock()  # the parent's may be held for ever in a forked child
-        with self._lock:
-            if self._pid != os.getpid():
-                self._begin()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, args=(self._queue,), name=self._name, daemon=True)
-                self._thread.start()
+    def _mine(self) -> None:
+        if self._pid != os.getpid():  # the parent's lock may be held for ever in a forked child, its thread is not here
+            self._lock = threading.Lock()
+            self._begin()
 
-    def _run(self, items: queue.Queue[T | threading.Event]) -> None:
+    def _ensure(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(self._queue,), name=self._name, daemon=True)
+            self._thread.start()
+
+    def _run(self, items: queue.Queue[T | _Mark]) -> None:
         while True:
             try:
                 item = items.get(timeout=self._seconds)
             except queue.Empty:
                 self._safely(self._ticks, False)
                 continue
-            if isinstance(item, threading.Event):
-                self._safely(self._ticks, True)
-                item.set()
-            else:
+            if not isinstance(item, _Mark):
                 self._safely(self._work, item)
+                continue
+            self._safely(self._ticks, True)
+            item.done.set()
+            if item.last:
+                return
 
     def _ticks(self, asked: bool) -> None:
         if self._tick is not None:

@@ -82,6 +82,10 @@ class Reporter:
         except Exception:  # the caller's own code, in our thread: a prediction must not fail by it
             log.exception("%s: on_event failed", self._name)
 
+    def incomplete(self, message: str) -> None:
+        """Report that predictions are missing in the log."""
+        self.say("log incomplete", message)
+
     def forget(self, kind: Kind) -> bool:
         """Forget that something was said, since it is over; whether it had been."""
         said = [key for key in self._said if key.startswith(kind)]

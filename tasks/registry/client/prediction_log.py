@@ -79,7 +79,8 @@ class PredictionLog:
     def put(self, said: Said) -> None:
         """Log an answer, soon. Never waits for the disk."""
         if not self._background.put(said):
-            self._problem("the queue of predictions is full: one was not logged")
+            closed = self._background.closed
+            self._problem(f"the {'log is closed' if closed else 'queue of predictions is full'}: one was not logged")
 
     def flush(self) -> None:
         """Write all that was put before; raises StorageError if that did not succeed."""
@@ -87,12 +88,10 @@ class PredictionLog:
             raise StorageError(f"{self.folder}: {self._waiting} logged predictions could not be written")
 
     def close(self) -> None:
-        """Write what is left. What cannot be written is said."""
+        """Write what is left, and take nothing more. What cannot be written is said."""
         atexit.unregister(self.close)
-        try:
-            self.flush()
-        except StorageError as error:
-            self._problem(str(error))
+        if not self._background.close() or self._pending:
+            self._problem(f"{self.folder}: {self._waiting} logged predictions could not be written")
 
     def _take(self, said: Said) -> None:
         if self._pid != os.getpid():  # a forked child does not write its parent's rows again

@@ -17,28 +17,26 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ...errors import ModelInputError, NocturneError, RegistryError
-from .background import Background
 from .cache import Cache
 from .events import Event, Reporter, State
 from .keeper import Keeper, Serving
 from .loading import Loaded
-from .prediction_log import PredictionLog, Said
+from .others import Ask, Others
+from .prediction_log import PredictionLog
 from .signature import read_trusted
 from .sources import open_source
 
 ASIDE_AFTER = 3
 """Failures in a row after which the champion is not asked again until it passed its health check."""
 log = logging.getLogger("nocturne.client")
-WAITING = 1_000
-"""Requests whose other predictions may wait to be made; more are not logged, and that is said."""
 
 
 class Champion:
@@ -81,8 +79,9 @@ class Champion:
             keys=read_trusted(trusted_keys or ""),
             reporter=self._reporter,
         )
-        self._log = PredictionLog(log, on_problem=self._log_problem) if log else None
-        self._others: Background[_Ask] = Background("nocturne-others", self._ask_other, size=WAITING)
+        self._log = PredictionLog(log, on_problem=self._reporter.incomplete) if log else None
+        self._others = Others(name, self._log, self._reporter)
+        weakref.finalize(self, _let_go, self._others, self._log).atexit = False
         self._looking, self._swapping = threading.Lock(), threading.Lock()
         self._failures = 0
         self._serving = self._keeper.first()
@@ -97,12 +96,14 @@ class Champion:
         Raises ModelInputError for bars that cannot be predicted from and keys that are no text, RegistryError if
         neither champion nor fallback can answer.
         """
-        if self._pid != os.getpid():
+        if self._pid != os.getpid() and not self._stop.is_set():
             self._follow()
         serving, text = self._serving, _text(key)
         role, model, said = self._answer(serving, text, bars, options)
         if self._log is not None:
-            self._keep(serving, role, model, said, _Ask(bars, options, text, time.time_ns()))
+            ask = Ask(bars, options, text, time.time_ns())
+            self._log.put(self._others.said(role, model, said, ask, shown=True))
+            self._others.ask(ask, serving.others(model))
         return _attributed(said, model.version.version, role)
 
     @property
@@ -149,9 +150,12 @@ class Champion:
             self._log.flush()
 
     def close(self) -> None:
-        """Stop following the registry and write what is left of the log. Predictions still work."""
+        """Stop following the registry and write what is left of the log.
+
+        Predictions still work, but are no longer logged, which each says (``log incomplete``).
+        """
         self._stop.set()
-        self._others.flush()
+        self._others.close()
         if self._log is not None:
             self._log.close()
 
@@ -173,7 +177,7 @@ class Champion:
             try:
                 return role, model, model.predict(bars, **options)
             except NocturneError as error:
-                self._challenger_failed(model, error)
+                self._others.failed(model, error)
             role, model = serving.main
         try:
             said = model.predict(bars, **options)
@@ -205,37 +209,6 @@ class Champion:
         self._reporter.say("fallback", f"{failure}; version {fallback.version.version} answers{rest}", _number(serving))
         return said
 
-    def _keep(self, serving: Serving, role: str, shown: Loaded, said: pd.DataFrame, ask: _Ask) -> None:
-        assert self._log is not None
-        self._log.put(self._said(role, shown, said, ask, shown=True))
-        others = serving.others(shown)
-        if others and not self._others.put(replace(ask, models=others, bars=ask.bars.copy())):
-            self._log_problem("too many requests wait for the models that are not shown: one was not logged")
-
-    def _ask_other(self, ask: _Ask) -> None:
-        assert self._log is not None
-        for role, model in ask.models:
-            try:
-                said = model.predict(
-                    ask.bars, **{name: value for name, value in ask.options.items() if model.takes(name)}
-                )
-            except NocturneError as error:
-                if role == "challenger":
-                    self._challenger_failed(model, error)
-                continue
-            self._log.put(self._said(role, model, said, ask, shown=False))
-
-    def _said(self, role: str, model: Loaded, answer: pd.DataFrame, ask: _Ask, *, shown: bool) -> Said:
-        number = model.version.version
-        return Said(self.name, number, role, answer, shown, ask.key, ask.at, zone=model.manifest.tz)
-
-    def _challenger_failed(self, model: Loaded, error: NocturneError) -> None:
-        # Of bars that no model takes the champion says so to the caller; a challenger that needs more is worth knowing.
-        self._reporter.say("challenger failed", f"the challenger: {error}", model.version.version)
-
-    def _log_problem(self, message: str) -> None:
-        self._reporter.say("log incomplete", message)
-
     def _follow(self) -> None:
         """Look at the registry from time to time, in a thread of this process, until closed or collected."""
         self._pid, self._stop = os.getpid(), threading.Event()
@@ -246,15 +219,15 @@ class Champion:
         threading.Thread(target=_look_again, args=arguments, name="nocturne-refresh", daemon=True).start()
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """A request, and the models that are still to be asked, which nobody is shown. ``at``: ns UTC."""
+def _let_go(others: Others, log: PredictionLog | None) -> None:
+    """Of a service that nobody holds any more: end its threads, once what it said is written. Waits for nothing."""
+    if log is not None:
+        threading.Thread(target=_close, args=(others, log), name="nocturne-end", daemon=True).start()
 
-    bars: pd.DataFrame
-    options: dict[str, Any]
-    key: str
-    at: int
-    models: Sequence[tuple[str, Loaded]] = ()
+
+def _close(others: Others, log: PredictionLog) -> None:
+    others.close()
+    log.close()
 
 
 def _look_again(of: weakref.ref[Champion], stop: threading.Event, seconds: float) -> None:

@@ -128,6 +128,18 @@ def test_what_a_full_disk_refused_is_written_later_and_said(tmp_path: Path, monk
     assert len(read_log(tmp_path / "log")) == 1
 
 
+def test_after_the_end_nothing_is_taken_and_no_thread_is_left(tmp_path: Path) -> None:
+    problems: list[str] = []
+    before = set(threading.enumerate())
+    log = PredictionLog(tmp_path, on_problem=problems.append)
+    log.put(said())
+    log.close()
+    log.put(said(1))
+    assert problems == ["the log is closed: one was not logged"]
+    assert len(read_log(tmp_path)) == 1
+    assert set(threading.enumerate()) <= before
+
+
 def test_an_answer_that_cannot_be_stored_is_left_out_and_said(tmp_path: Path) -> None:
     problems: list[str] = []
     log = PredictionLog(tmp_path, on_problem=problems.append)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import pickle
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -403,6 +406,49 @@ def test_a_key_that_no_text_can_hold_is_refused_and_the_log_goes_on(
     champion.predict(bars, "key")
     champion.flush()
     assert set(read_log(tmp_path / "log")["key"]) == {"key"}
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_service_that_nobody_holds_is_collected_and_its_log_written(
+    shelf: Shelf, bars: pd.DataFrame, tmp_path: Path, closed: bool
+) -> None:
+    shelf.point(champion=shelf.put(), challenger=shelf.put(-0.5))
+    before = set(threading.enumerate())
+    champion = Champion(NAME, **settings(shelf, refresh_seconds=30, log=tmp_path / "log"))
+    champion.predict(bars, "key")
+    champion.flush()
+    champion.predict(bars, "key")
+    if closed:
+        champion.close()
+    gone = weakref.ref(champion)
+    del champion
+    gc.collect()
+    assert gone() is None
+    end = time.monotonic() + 20
+    while [one for one in threading.enumerate() if one not in before and one.name != "nocturne-refresh"]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    shown = read_log(tmp_path / "log")
+    assert shown["shown"].sum() == 2
+
+
+def test_what_a_closed_service_says_is_not_logged_and_that_is_said(
+    shelf: Shelf, start: Start, bars: pd.DataFrame, tmp_path: Path, events: list[Event]
+) -> None:
+    shelf.point(champion=shelf.put(), challenger=shelf.put(-0.5))
+    champion = start(log=tmp_path / "log", refresh_seconds=30)
+    champion.predict(bars)
+    champion.close()
+    assert len(champion.predict(bars)) == 1
+    assert [event.message for event in events][1:] == ["the log is closed: one was not logged"]
+    child = os.fork()
+    if child == 0:
+        try:
+            champion.predict(bars)
+            os._exit(sum(thread.name == "nocturne-refresh" for thread in threading.enumerate()))
+        except BaseException:  # noqa: BLE001 - nothing of a child may reach the test runner
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_in_shadow_the_challenger_predicts_and_nobody_sees_it(
