@@ -24,7 +24,7 @@ from tasks.documents import from_json, to_json
 from tasks.drift import markdown, page
 from tasks.drift.evidently_page import distributions
 from tasks.drift.measure import Material, Subject, measure
-from tasks.drift.values import PREDICTION, DriftReport
+from tasks.drift.values import PREDICTION, DriftReport, begins
 from tasks.errors import ConfigurationError, IntegrityError, StorageError
 from tasks.storage import home, read_json, read_matrix, read_parquet, read_predictions, write_json, write_text
 
@@ -106,11 +106,10 @@ def publish_drift(
 def ask_for_retraining(report: DriftReport, problem: Mapping[str, object]) -> bool:
     """Keep the report; where an alarm begins or becomes worse, emit the event that starts a retraining run.
 
-    Once for each champion and state, however long it lasts: the report of the run before says what was asked. An
-    automation (``deployments/prefect.yaml``) listens; nothing here promotes. Returns whether the event was emitted.
+    Once an onset, however long the alarm lasts (``values.begins``). An automation (``deployments/prefect.yaml``)
+    listens; nothing here promotes. Returns whether the event was emitted.
     """
-    before = last_report(report.name)
-    asked = report.alarm and not _asked(before, report)
+    asked = begins(last_report(report.name), report)
     if asked:
         emit_event(
             event=EXCEEDED,
@@ -145,12 +144,6 @@ def folder_of(name: str) -> Path:
     if not name or name in (".", "..") or Path(name).name != name or "\0" in name:
         raise ConfigurationError(f"drift: {name!r} cannot name a folder: use letters, digits and hyphens")
     return home() / "drift" / name
-
-
-def _asked(before: DriftReport | None, now: DriftReport) -> bool:
-    if before is None or before.version != now.version or not before.alarm:
-        return False
-    return before.state in (now.state, "exceeded")
 
 
 def _columns(features: FeatureMatrix, names: tuple[str, ...], said: FloatArray) -> Iterator[tuple[str, FloatArray]]:

@@ -123,3 +123,16 @@ class DriftReport:
     def verdict(self) -> Verdict:
         """The registered model's tag: only what is past the limit sends clients to the fallback."""
         return "exceeded" if self.state == "exceeded" else "within"
+
+
+def begins(before: DriftReport | None, now: DriftReport) -> bool:
+    """Whether an alarm begins with this report, or becomes worse: ``before`` is the last run's, None without one.
+
+    The same alarm of the same recipe is no beginning, refreshed or not; one that comes back after a quiet report is.
+    """
+    if not now.alarm:
+        return False
+    if before is None or not before.alarm:
+        return True
+    recipe, last = (each.since_version or each.version for each in (now, before))
+    return recipe != last or (now.state == "exceeded" and before.state != "exceeded")

@@ -1,7 +1,8 @@
 """How long the drift monitor is quiet while nothing drifts, and how soon it speaks when something does.
 
-Four tables: what textbook thresholds would do; run lengths without drift, by history and detector; the delay after
-each shift; the real years 2008 and 2018. Histories and shifts: ``drifting.py``; each detector is the monitor's own.
+Five tables: what textbook thresholds would do; run lengths without drift, by history and detector; how often a champion
+that is as good as its fallback is given up; the delay after each shift; the real years 2008 and 2018. Histories and
+shifts: ``drifting.py``; each detector is the monitor's own.
 
 ``python -m tests.benchmarks.bench_drift [--histories N] [--shifted N] [--seed N] [--workers N]``. A run length is
 counted as sessions watched for each alarm (a history without one counts its 2,016), its interval by resampling
@@ -23,10 +24,12 @@ import pandas as pd
 from arch.data import sp500
 
 from tasks.contracts import FeatureSpec
+from tasks.drift.losses import LEVEL
 from tasks.drift.measure import RUN_LENGTH, WINDOW, Material, Subject, measure
 from tasks.drift.values import DriftReport
 from tasks.features import matrix
 from tasks.labels.targets import make_labels
+from tasks.statistics.diebold_mariano import diebold_mariano
 from tasks.statistics.drift import counts_by_session, cut
 from tasks.statistics.drift_limits import censored_run_length
 from tests.benchmarks import drifting
@@ -39,7 +42,9 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 HISTORIES, SHIFTED, AFTER = 64, 10, 504
-DETECTORS = ("distribution", "cusum", "adwin", "any")
+DETECTORS = ("distribution", "cusum", "adwin", "exceeded", "any")
+CALLED = {"exceeded": "clients sent to the fallback", "any": "the whole monitor"}
+PAIRS = 400
 HORIZONS = (5, 21, 63, 126, 252, 504)
 TEXTBOOK, REFERENCE, EMPTY = 0.25, 1260, 1e-4
 CASES = (("2008", "2006-12-29", "2009-12-31"), ("2018", "2016-12-30", "2018-12-31"))
@@ -102,14 +107,28 @@ def quiet(pool: Executor | None, histories: int, seed: int) -> bool:
             alarms = found[:, place]
             length, (low, high) = censored_run_length(alarms, SERVICE), interval(alarms, SERVICE)
             median = np.median(np.where(alarms == 0, SERVICE, alarms))
-            called = "the whole monitor" if name == "any" else name
             print(
-                f"| {kind} | {called} | {length:,.0f} | {low:,.0f} to {high:,.0f} | {median:,.0f} "
+                f"| {kind} | {CALLED.get(name, name)} | {length:,.0f} | {low:,.0f} to {high:,.0f} | {median:,.0f} "
                 f"| {np.mean(alarms == 0):.0%} |",
                 flush=True,
             )
         kept = kept and length >= RUN_LENGTH
     return kept
+
+
+def equals(seed: int) -> None:
+    """Print how often one of two equally good models is given up while an alarm stands all the time."""
+    rng = np.random.default_rng(seed)
+    lowest = np.empty((PAIRS, 2))  # p, within a quarter and a year
+    for row in lowest:
+        difference = rng.normal(size=WINDOW + 252) ** 2 - rng.normal(size=WINDOW + 252) ** 2
+        p = [diebold_mariano(difference[day : day + WINDOW], 0).p_value for day in range(1, 253)]
+        row[:] = min(p[:63]), min(p)
+    print(f"\nA champion that is as good as its fallback, under an alarm that does not end, {PAIRS} pairs\n")
+    print("| Diebold-Mariano at | given up within a quarter | within a year |\n|---|---|---|")
+    for level in (0.01, LEVEL):
+        quarter, year = np.mean(lowest < level, axis=0)
+        print(f"| {level:g} | {quarter:.1%} | {year:.1%} |")
 
 
 def delays(pool: Executor | None, histories: int, seed: int) -> None:
@@ -134,7 +153,7 @@ def _soonest(found: IntArray) -> str:
     """The detector that is most often the first to speak."""
     late = np.where(found[:, :-1] == 0, AFTER + 1, found[:, :-1])
     spoke = late[late.min(axis=1) <= AFTER]
-    return DETECTORS[int(np.bincount(spoke.argmin(axis=1), minlength=3).argmax())] if len(spoke) else "none"
+    return DETECTORS[int(np.bincount(spoke.argmin(axis=1), minlength=4).argmax())] if len(spoke) else "none"
 
 
 def real() -> tuple[FloatArray, pd.DataFrame, BoolArray]:
@@ -191,7 +210,7 @@ def cases() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the four tables; 1 if the monitor is quiet for less than it promises."""
+    """Print the five tables; 1 if the monitor is quiet for less than it promises."""
     parser = argparse.ArgumentParser(prog="bench_drift")
     parser.add_argument("--histories", type=int, default=HISTORIES)
     parser.add_argument("--shifted", type=int, default=SHIFTED)
@@ -202,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     textbook()
     with side_by_side(given.workers) as pool:
         kept = quiet(pool, given.histories, given.seed)
+        equals(given.seed)
         delays(pool, given.shifted, given.seed)
     cases()
     print(f"\n{time.monotonic() - begun:.0f} s, {processor_seconds():.0f} s of processor time")

@@ -3,7 +3,8 @@
 bootstrap    the S&P 500's days, strung together from blocks of half a year on average: crises and calms come and go
 garch        GJR-GARCH fitted to the S&P 500's returns, simulated with days drawn from its own standardised bars
 
-Each history is one of training and then one of service; LHAR is fitted on the first and predicts the second. Features
+Each history is one of training and then one of service; LHAR is fitted on the first and predicts the second, HAR is
+the fallback. Features
 and labels are made by the code that makes them every night. Every detector is the monitor's own, with its own limits
 from the training part alone.
 """
@@ -23,6 +24,7 @@ from arch.data import sp500
 from tasks.contracts import FeatureSpec
 from tasks.drift import measure
 from tasks.drift.distribution import distribution
+from tasks.drift.losses import compared
 from tasks.features import matrix
 from tasks.labels.targets import make_labels
 from tasks.search.baselines import HAR, SIGNED
@@ -70,11 +72,15 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarms:
-    """Which detector alarms on which session of service: bool (sessions,) each."""
+    """Which detector alarms on which session of service: bool (sessions,) each.
+
+    ``exceeded``: the fallback is in the champion's place.
+    """
 
     distribution: BoolArray
     cusum: BoolArray
     adwin: BoolArray
+    exceeded: BoolArray
 
     @property
     def any(self) -> BoolArray:
@@ -169,14 +175,26 @@ def watched(past: History, shift: str = "", seed: int = 1) -> Alarms:
     found = distribution(columns, np.arange(len(x)), training, measure.WINDOW, measure.DISTRIBUTION)
     reference = ((y - gated) ** 2)[training - GATE : training]
     limits = loss_limits(reference, measure.CUSUM, measure.ADWIN, seed=seed)
-    before, z = (
-        standardised(each, limits.mean, limits.deviation) for each in (reference, ((y - prediction) ** 2)[training:])
-    )
+    loss = ((y - prediction) ** 2)[training:]
+    before, z = (standardised(each, limits.mean, limits.deviation) for each in (reference, loss))
+    cumulated, risen = cusum(z) > limits.cusum, adwin(before, z, limits.delta)
+    spare = ((y - _fitted(x[:, [COLUMNS.index(name) for name in HAR]], y, training)) ** 2)[training:]
     return Alarms(
         distribution=found.ratio > 1.0,
-        cusum=cusum(z) > limits.cusum,
-        adwin=adwin(before, z, limits.delta),
+        cusum=cumulated,
+        adwin=risen,
+        exceeded=given_up(cumulated | risen, loss, spare),
     )
+
+
+def given_up(alarm: BoolArray, champion: FloatArray, fallback: FloatArray) -> BoolArray:
+    """On which sessions the monitor sends clients to the fallback: bool (sessions,). Losses are by session."""
+    found = np.zeros(len(alarm), dtype=bool)
+    mine, theirs = pd.Series(champion), pd.Series(fallback)
+    for day in np.flatnonzero(alarm):
+        better = compared(mine.iloc[: day + 1], theirs.iloc[: day + 1], measure.WINDOW, 0, "")
+        found[day] = better is not None and better.p_value < better.level
+    return found
 
 
 def _fitted(x: FloatArray, y: FloatArray, training: int) -> FloatArray:
