@@ -72,11 +72,18 @@ def test_past_its_limit_the_fallback_takes_over(world: World) -> None:
 
 
 def test_the_second_limit_is_the_stricter(world: World) -> None:
-    """Whatever sends clients to the fallback has asked for a retraining run before, or on the same session."""
+    """While the fallback errs as much a retraining run is asked for; it takes over once it does better."""
     world.forecast_bias[TRAINING:] = 1.2
-    states = [world.report(TRAINING + after).state for after in (5, 21, 42, 63, 126)]
-    assert "exceeded" in states
-    assert states.index("exceeded") >= next(place for place, state in enumerate(states) if state != "within")
+    world.fallback_bias[TRAINING : TRAINING + 63] = 1.2 + np.random.default_rng(3).normal(scale=0.5, size=63)
+    reports = [world.report(TRAINING + after) for after in (5, 42, 126)]
+    states = [report.state for report in reports]
+    assert states == ["within", "retrain", "exceeded"]
+    asked, given_up = (report.comparison for report in reports[1:])
+    assert detector(reports[1], "cusum")[0], "it is the loss that rose"
+    assert asked is not None
+    assert asked.p_value > asked.level == 0.001
+    assert given_up is not None
+    assert given_up.p_value < given_up.level
 
 
 @pytest.mark.parametrize(("learned", "compared"), [(190, 61), (SERVICE - 22, 21), (SERVICE - 21, 0)])
