@@ -257,14 +257,17 @@ def registered_model(store: Store, name: str) -> Any:
 
 
 def version_tags(store: Store, name: str, version: str) -> dict[str, str] | None:
-    """The tags of a registered version that is ready; None if there is no such version."""
+    """The tags of a registered version that is ready; None if there is no such version.
+
+    ``03`` is none, though MLflow takes it for 3: a version is named as MLflow itself names it.
+    """
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
     try:
         found = store.client.get_model_version(name, version)
     except MlflowException:
         return None
-    return dict(found.tags) if found.status == "READY" else None
+    return dict(found.tags) if found.status == "READY" and str(found.version) == version else None
 
 
 def holder(store: Store, name: str, alias: str) -> str:

@@ -98,6 +98,8 @@ def chosen(store: Store, name: str, standing: Standing, version: str = "") -> st
     Raises ConfigurationError if there is none.
     """
     known = [found.version for found in mlflow_store.history(store, name)]
+    if version and version not in known:
+        raise ConfigurationError(f"{name} has no version {version}: see 'nocturne models {name}'")
     taken = (standing.champion, standing.fallback)
     found = version or standing.challenger or next((each for each in known if each not in taken), "")
     if not found or found == standing.champion:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import get_args
 
 from tasks.errors import RegistryError
-from tasks.live import Action, Move, Standing
+from tasks.live import ALIASES, Action, Move, Standing
 from tasks.registry.chain_database import Row
 from tasks.registry.ledger import Ledger
 
@@ -78,24 +78,18 @@ def swap(  # noqa: PLR0917 - the parts of a move, as the table keeps them
         last = _last(ledger, expected.name)
         if (last["epoch"] if last else 0) != expected.epoch:
             raise _stale(expected, last)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        row = {
-            "at": max(now, last["at"]) if last else now,
-            "name": change.name,
-            "epoch": expected.epoch + 1,
-            "champion": change.champion,
-            "challenger": change.challenger,
-            "fallback": change.fallback,
-            "share": change.share,
-            "action": action,
-            "why": json.dumps(list(why)),
-            "evidence": evidence,
-            "by": by,
-        }
+        row = _next(change, last) | {"action": action, "why": json.dumps(list(why)), "evidence": evidence, "by": by}
         ledger.chain.append(TABLE, row)
         if alongside is not None:
             ledger.chain.append(*alongside)
     return _standing(row)
+
+
+def _next(change: Standing, last: Row | None) -> Row:
+    """The standing as the row after the last one, and when it was made."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    fields = {name: getattr(change, name) for name in ("name", *ALIASES, "share")}
+    return fields | {"at": max(now, last["at"]) if last else now, "epoch": last["epoch"] + 1 if last else 1}
 
 
 def _require_sound(expected: Standing, change: Standing, action: str) -> None:
@@ -103,6 +97,10 @@ def _require_sound(expected: Standing, change: Standing, action: str) -> None:
         raise RegistryError(f"{expected.name}: a move cannot make it the standing of {change.name}")
     if action not in get_args(Action):
         raise RegistryError(f"{change.name}: '{action}' is no kind of move; there are {', '.join(get_args(Action))}")
+    for alias in ALIASES:
+        version = getattr(change, alias)
+        if version and not (version.isdecimal() and version == str(int(version)) != "0"):
+            raise RegistryError(f"{change.name}: '{version}' is no version's number as MLflow writes it")
     if not (math.isfinite(change.share) and 0 <= change.share <= 1):
         raise RegistryError(f"{change.name}: a share of {change.share} is not between 0 and 1")
     if change.share and not (change.challenger and change.champion):

@@ -89,6 +89,8 @@ def test_any_proved_version_can_be_named_and_the_challengers_share_ends(three: S
         ("7", "version 7 cannot be put in service: it has no digest"),
         ("99", "spx has no version 99 that is ready"),
         ("latest", "spx has no version latest"),
+        ("02", "spx has no version 02 that is ready"),
+        ("03", "spx has no version 03 that is ready"),
     ],
 )
 def test_what_may_not_be_champion_is_refused_and_nothing_moves(three: Store, to: str, words: str) -> None:

@@ -300,6 +300,8 @@ def test_who_may_take_part(own: mlflow_store.Store) -> None:
     assert rollouts.chosen(own, NAME, dataclasses.replace(LATER, challenger="2")) == "2"
     with pytest.raises(ConfigurationError, match="version 1 is the champion"):
         rollouts.chosen(own, NAME, LATER, "1")
+    with pytest.raises(ConfigurationError, match="has no version 01"):
+        rollouts.chosen(own, NAME, LATER, "01")
     with pytest.raises(ConfigurationError, match="no version 9"):
         rollouts.rival(own, NAME, "9")
     one, two, again = (rollouts.rival(own, NAME, version) for version in "123")

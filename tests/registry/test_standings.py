@@ -53,6 +53,12 @@ def test_a_name_begins_without_a_standing_and_counts_its_epochs(ledger: Ledger) 
     ledger.verify()
 
 
+@pytest.mark.parametrize("version", ["03", "three", "0", "-1", "٣", "3 "])
+def test_a_version_stands_in_the_ledger_as_mlflow_writes_it(version: str) -> None:
+    with Ledger.in_memory() as ledger, pytest.raises(RegistryError, match="is no version's number"):
+        swap(ledger, NOTHING, replace(NOTHING, champion=version), "promoted", (), "", "nightly")
+
+
 def test_the_slower_of_two_is_told_who_was_faster_and_moves_nothing(ledger: Ledger) -> None:
     seen = promote(ledger, "1")
     promote(ledger, "2", by="rollout")
