@@ -1,11 +1,13 @@
 """One quick night on a copy of the S&P 500 that ends in 2016, then the monitor on what followed, as it was and drifted.
 
 ``python -m tests.flows.run_monitor folder out.json``: the copies lie in the folder. Out come the two reports, the
-registered model's tags and aliases after each, and the events that Prefect's server has been sent.
+registered model's tags and aliases after each, the events that Prefect's server has been sent, and whether the second
+report would send another on the days after (``again``): as it is, and of a refresh of the same recipe.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -26,7 +28,7 @@ from prefect.events.worker import EventsWorker  # noqa: E402
 from flows.monitor import monitor  # noqa: E402
 from flows.nightly import nightly  # noqa: E402
 from tasks.documents import to_json  # noqa: E402
-from tasks.drift.task import EXCEEDED  # noqa: E402
+from tasks.drift.task import EXCEEDED, ask_for_retraining  # noqa: E402
 from tasks.problem import build  # noqa: E402
 from tasks.registry.mlflow_store import open_store  # noqa: E402
 
@@ -78,9 +80,11 @@ def main(folder: Path, out: Path) -> None:
     values = {"name": NAME, "target": "volatility", "engines": ["baseline", "linear"], "max_lookback": 120}
     nightly(build({**values, "source": str(real), "as_of": END}, "demo", {}, "test"))
     found: dict[str, Any] = {"before": shown()}
-    for name, source in (("real", real), ("drifted", drifted), ("again", drifted)):
+    for name, source in (("real", real), ("drifted", drifted)):
         report = monitor(build({**values, "source": str(source)}, "demo", {}, "test"))
         found[name] = {"report": to_json(report), **shown()}
+    refreshed = dataclasses.replace(report, version="3")
+    found["again"] = [ask_for_retraining.fn(each, {}) for each in (report, refreshed)]
     found["events"] = events()
     out.write_text(json.dumps(found))
 
