@@ -46,7 +46,7 @@ def told(pulled: Pulled) -> dict[str, Any]:
         "version": version.version,
         "alias": version.alias,
         "sha256": version.model_sha256,
-        "signature": f"checked, key {version.signing_key[:12]}" if pulled.signed else "not checked: no trusted keys",
+        "signature": f"checked, key {pulled.signed_by[:12]}" if pulled.signed else "not checked: no trusted keys",
         "folder": str(pulled.folder),
     }
 

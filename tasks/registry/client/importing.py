@@ -1,8 +1,8 @@
 """Imports the code that travels inside a verified model, from memory, under its own package name.
 
-The sources are read once, right after the folder's digest was checked, and never from disk again: what runs is what
-was checked, no bytecode is read or written, nothing is put on ``sys.path``, and the cache may go. Packages of several
-models live side by side; a consumer's own module ``tasks`` is never looked at, since models import relatively.
+The sources are read once, compared with the digests that were checked, and never read from disk again: what runs is
+what was checked, no bytecode is read or written, nothing is put on ``sys.path``, and the cache may go. Packages of
+several models live side by side; a consumer's own module ``tasks`` is never looked at, since models import relatively.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from ...errors import IntegrityError
+from ..serving.folder import names_digest
 
 _PACKAGE = re.compile(r"nocturne_model_[0-9a-f]{12,64}")
 _LOCK = threading.Lock()
@@ -74,17 +75,25 @@ class Package(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return next((file for file in candidates if file in self._sources), None)
 
 
-def import_module(model: Path, module: str) -> ModuleType:
+def import_module(model: Path, module: str, files: Mapping[str, str]) -> ModuleType:
     """A module of the package that a checked model's folder brings, imported with everything that it imports.
 
-    Raises IntegrityError if the folder brings none or several, or one that differs from a package of the same name
-    that was imported before.
+    files: the SHA-256 of each of the model's files, as it was checked. Raises IntegrityError if the folder brings no
+    package or several, a source that is another one by now, or a package that differs from one of the same name that
+    was imported before.
     """
     folder = _package_folder(model)
-    sources = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
+    sources = {path.relative_to(folder).as_posix(): _read(path, model, files) for path in sorted(folder.rglob("*.py"))}
     with _LOCK:
         name = _register(folder, sources)
     return importlib.import_module(f"{name}.{module}")
+
+
+def _read(path: Path, model: Path, files: Mapping[str, str]) -> bytes:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != files.get(path.relative_to(model).as_posix()):
+        raise IntegrityError(f"{path}: is not the file that was checked, and was not imported")
+    return data
 
 
 def _register(folder: Path, sources: Mapping[str, bytes]) -> str:
@@ -109,7 +118,4 @@ def _package_folder(model: Path) -> Path:
 
 
 def _sha256(sources: Mapping[str, bytes]) -> str:
-    total = hashlib.sha256()
-    for name, data in sorted(sources.items()):
-        total.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
-    return total.hexdigest()
+    return names_digest({name: hashlib.sha256(data).hexdigest() for name, data in sources.items()})

@@ -41,7 +41,7 @@ class Loaded:
         self.version: Version = pulled.version
         self.signed = pulled.signed
         with forbid_pickles(), self._in_words("cannot be loaded"):
-            module = import_module(pulled.model, "registry.serving.predictor")
+            module = import_module(pulled.model, "registry.serving.predictor", pulled.files)
             self.predictor: Any = module.Predictor(pulled.model / BUNDLE)
         self.manifest: Any = self.predictor.manifest
         self._options = tuple(inspect.signature(self.predictor.predict).parameters)[1:]

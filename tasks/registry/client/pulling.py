@@ -24,7 +24,7 @@ from pathlib import Path
 
 from ...errors import ConfigurationError, IntegrityError, StorageError
 from ..serving import pickles
-from ..serving.folder import folder_digest
+from ..serving.folder import listed, names_digest
 from .cache import Cache
 from .records import MODEL, VERSION, Version, as_document, checked, read_document, write_document
 from .signature import read_trusted, verify
@@ -41,11 +41,21 @@ log = logging.getLogger("nocturne.client")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulled:
-    """A checked copy of a version. ``folder`` holds ``model/`` and ``version.json``; ``signed``: by a trusted key."""
+    """A checked copy of a version. ``folder`` holds ``model/`` and ``version.json``.
+
+    ``files``: the SHA-256 of each of the model's files, by name, as they were checked; ``signed_by``: the fingerprint
+    of the trusted key, empty where signatures are not checked.
+    """
 
     version: Version
     folder: Path
-    signed: bool
+    files: Mapping[str, str]
+    signed_by: str = ""
+
+    @property
+    def signed(self) -> bool:
+        """Whether the signature was checked."""
+        return bool(self.signed_by)
 
     @property
     def model(self) -> Path:
@@ -110,8 +120,8 @@ def from_cache(version: Version, cache: Cache, keys: Keys) -> Pulled:
     folder = cache.entry(checked(version))
     if not folder.is_dir():
         raise IntegrityError(f"{folder}: version {version.version} of {version.name} is not in the cache")
-    check_seal(folder / MODEL, version, keys)
-    return Pulled(version=version, folder=folder, signed=bool(keys))
+    files, key = check_seal(folder / MODEL, version, keys)
+    return Pulled(version=version, folder=folder, files=files, signed_by=key)
 
 
 def check(model: Path, version: Version, keys: Keys) -> None:
@@ -126,13 +136,17 @@ def check(model: Path, version: Version, keys: Keys) -> None:
         )
 
 
-def check_seal(model: Path, version: Version, keys: Keys) -> None:
-    """The folder's digest and, with trusted keys, its signature. Raises IntegrityError; says once what is unchecked."""
+def check_seal(model: Path, version: Version, keys: Keys) -> tuple[dict[str, str], str]:
+    """The folder's digest and, with trusted keys, its signature: each file's SHA-256, and the key's fingerprint.
+
+    Raises IntegrityError; says once what is unchecked.
+    """
     what = f"{version.name} version {version.version}"
     try:
-        found = folder_digest(model)
+        files = listed(model)
     except StorageError as error:
         raise IntegrityError(f"{what}: its files cannot be read: {error}") from error
+    found = names_digest(files)
     if found != version.model_sha256:
         raise IntegrityError(
             f"{what}: the folder's SHA-256 is {found[:12]}…, registered was {version.model_sha256[:12]}…: it was "
@@ -140,10 +154,10 @@ def check_seal(model: Path, version: Version, keys: Keys) -> None:
         )
     if not keys:
         _say_unsigned()
-    elif not version.signature:
+        return files, ""
+    if not version.signature:
         raise IntegrityError(f"{what} is not signed, and trusted keys are configured: it was not opened")
-    else:
-        verify(model, version.signature, keys)
+    return files, verify(model, version.signature, keys, files)
 
 
 def export(pulled: Pulled, to: Path) -> Pulled:

@@ -48,12 +48,13 @@ def fingerprint(pem: bytes) -> str:
     return hashlib.sha256(pem).hexdigest()
 
 
-def verify(folder: Path, signature: str, trusted: Mapping[str, bytes]) -> str:
+def verify(folder: Path, signature: str, trusted: Mapping[str, bytes], files: Mapping[str, str] | None = None) -> str:
     """The fingerprint of the trusted key that signed exactly these files; nothing of them is parsed.
 
-    Every file counts but MLflow's own ``registered_model_meta``. Raises IntegrityError for a folder that is unsigned,
-    signed by another key, or differs from what was signed in a byte, a file more or less, a name or a link;
-    ConfigurationError if model-signing is not installed.
+    files: the SHA-256 of each as it was read before; the signature must be over exactly these too, so that what is
+    parsed later can be compared with them. Every file counts but MLflow's own ``registered_model_meta``. Raises
+    IntegrityError for a folder that is unsigned, signed by another key, or differs from what was signed in a byte, a
+    file more or less, a name or a link; ConfigurationError if model-signing is not installed.
     """
     if not signature:
         raise IntegrityError(f"{folder}: the model is not signed, and trusted keys are configured")
@@ -75,7 +76,15 @@ def verify(folder: Path, signature: str, trusted: Mapping[str, bytes]) -> str:
             raise IntegrityError(
                 f"{folder}: {_words(error)}; the model is not what was signed. Pull it again."
             ) from error
+    if files is not None and _signed_files(signature) != dict(files):
+        raise IntegrityError(f"{folder}: its files changed while they were checked; pull it again")
     return named
+
+
+def _signed_files(signature: str) -> dict[str, str]:
+    """Each file's SHA-256 in a document that was verified."""
+    payload = json.loads(base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"]))
+    return {item["name"]: item["digest"] for item in payload["predicate"]["resources"]}
 
 
 def signer_of(signature: str) -> str:

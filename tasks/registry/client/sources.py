@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import shutil
 import socket
 import threading
@@ -31,6 +32,9 @@ REACH_SECONDS = 3.0
 """How long a connection may take before a registry counts as away: MLflow itself retries for minutes."""
 ANSWER_SECONDS = 30.0
 """How long the registry may take to say who holds which alias."""
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_SHORTEST = 3
+"""Letters of a password that is looked for by itself in messages: shorter ones are in every word."""
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 log = logging.getLogger("nocturne.client")
 T = TypeVar("T")
@@ -190,11 +194,12 @@ class Registry:
             raise
         except ImportError as error:
             raise ConfigurationError(f"a registry needs MLflow: pip install mlflow-skinny ({error})") from error
-        except Exception as error:
-            # MLflow, requests and urllib3 each have their own; any of them means that there is no answer.
+        except Exception as error:  # noqa: BLE001 - MLflow's, requests' and urllib3's: each means "no answer"
+            said = without_passwords(str(error), self._uri)
+            cause = error if said == str(error) else None  # a traceback would show it all the same
             if getattr(error, "error_code", "") in _ABSENT:
-                raise ConfigurationError(f"{missing} at {self.shown}: {error}") from error
-            raise RegistryAwayError(f"{self.shown}: the registry gave no answer: {error}") from error
+                raise ConfigurationError(f"{missing} at {self.shown}: {said}") from cause
+            raise RegistryAwayError(f"{self.shown}: the registry gave no answer: {said}") from cause
 
 
 def within(seconds: float, question: Callable[[], T]) -> T:
@@ -225,7 +230,13 @@ def require_reachable(uri: str) -> None:
         return
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname):
         return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise ConfigurationError(
+            f"{_without_password(uri)}: the port is no number; in a password '/', '?', '#' and '@' are written as %2F, "
+            "%3F, %23 and %40"
+        ) from None
     try:
         socket.create_connection((parts.hostname, port), timeout=REACH_SECONDS).close()
     except OSError as error:
@@ -253,9 +264,25 @@ def _drifted(tags: Mapping[str, str], champion: str) -> bool:
 
 
 def _without_password(uri: str) -> str:
+    """The address without what stands before its last @ (a password may hold slashes), and without its query."""
     scheme, separator, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}{separator}{re.split('[?#]', rest.rpartition('@')[2])[0]}"
+
+
+def without_passwords(text: str, uri: str) -> str:
+    """A foreign message without what addresses in it hold beside host and path, and without this address's password."""
+    shown = text.replace(uri, _without_password(uri)) if uri else text
+    for secret in _secrets(uri):
+        shown = shown.replace(secret, "…")
+    return _ADDRESS.sub(lambda found: _without_password(found.group()), shown)
+
+
+def _secrets(uri: str) -> set[str]:
+    """The password and the query's values of an address, as they are written and as they are meant."""
+    before, _, _ = uri.partition("://")[2].rpartition("@")
+    query = urllib.parse.parse_qsl(uri.partition("?")[2])
+    values = [before.partition(":")[2], *(value for _, value in query)]
+    return {form for value in values for form in (value, urllib.parse.unquote(value)) if len(form) >= _SHORTEST}
 
 
 def _short(text: str) -> str:

@@ -46,10 +46,15 @@ def folder_digest(folder: Path) -> str:
 
     Raises IntegrityError as ``files_of``, and for a folder without a file.
     """
+    return names_digest(listed(folder))
+
+
+def listed(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each of the model's files, by its relative name with slashes. Raises as ``folder_digest``."""
     found = {path.relative_to(folder).as_posix(): digest(path) for path in files_of(folder)}
     if not found:
         raise IntegrityError(f"{folder}: holds no file of a model")
-    return names_digest(found)
+    return found
 
 
 def names_digest(files: Mapping[str, str]) -> str:

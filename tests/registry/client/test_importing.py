@@ -17,7 +17,7 @@ from tasks.registry.client.importing import Package, import_module
 from tasks.registry.client.loading import Loaded
 from tasks.registry.client.pulling import Pulled
 from tasks.registry.client.records import Version
-from tasks.registry.serving.folder import folder_digest
+from tasks.registry.serving.folder import folder_digest, listed
 from tests.registry.client.conftest import other_code, variant
 from tests.registry.conftest import NAME
 
@@ -66,7 +66,7 @@ def pulled(model: Path) -> Pulled:
     version = Version(name=NAME, version="1", model_sha256=folder_digest(model))
     folder = model.parent / f"{model.name}-pulled"
     shutil.copytree(model, folder / "model")
-    return Pulled(version=version, folder=folder, signed=False)
+    return Pulled(version=version, folder=folder, files=listed(folder / "model"))
 
 
 def test_two_models_with_different_code_live_side_by_side(logged: Path, tmp_path: Path, bars: pd.DataFrame) -> None:
@@ -127,7 +127,17 @@ def test_a_folder_without_exactly_one_package_is_refused(tmp_path: Path, names: 
     for name in names:
         (tmp_path / "code" / name).mkdir(parents=True)
     with pytest.raises(IntegrityError, match="brings one package"):
-        import_module(tmp_path, "registry")
+        import_module(tmp_path, "registry", {})
+
+
+def test_code_that_was_exchanged_after_the_check_is_not_imported(logged: Path, tmp_path: Path) -> None:
+    edit = other_code("\n# whole\n", "nocturne_model_0123456789b3")
+    for change in ("predictor.py", "more.py"):
+        found = pulled(variant(logged, tmp_path / change, edit=edit))
+        code = next((found.model / "code").iterdir()) / "registry" / "serving" / change
+        code.write_text("raise RuntimeError('it ran')\n")
+        with pytest.raises(IntegrityError, match=f"{change}: is not the file that was checked"):
+            Loaded(found)
 
 
 def test_modules_tell_their_source_and_unknown_ones_are_not_found(logged: Path, tmp_path: Path) -> None:

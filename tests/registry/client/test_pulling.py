@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+import traceback
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from tasks.errors import ConfigurationError, IntegrityError, StorageError
 from tasks.registry import signing
-from tasks.registry.client import pulling
+from tasks.registry.client import cli, pulling
 from tasks.registry.client.cache import Cache
 from tasks.registry.client.loading import Loaded
 from tasks.registry.client.pulling import pull
 from tasks.registry.client.records import MODEL, VERSION
-from tasks.registry.client.sources import RegistryAwayError, open_source, within
+from tasks.registry.client.signature import verify
+from tasks.registry.client.sources import RegistryAwayError, open_source, within, without_passwords
 from tasks.registry.serving import pickles
 from tasks.registry.serving.folder import folder_digest
 from tests.registry.client.conftest import BUNDLE, Shelf, variant
 from tests.registry.conftest import NAME
+
+WORD = "-".join(("pass", "word"))  # not as it stands here: tracebacks show these lines too
 
 
 @pytest.fixture
@@ -166,6 +171,56 @@ def test_a_registry_that_is_away_is_said_at_once_and_without_its_password() -> N
     assert "secret" not in open_source("http://me:secret@127.0.0.1:9/x").shown
 
 
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://me:secret@host:5000/x", "http://host:5000/x"),
+        ("http://me:sec/ret@host:5000/x", "http://host:5000/x"),
+        ("http://me:sec@ret@host/x", "http://host/x"),
+        ("postgresql://me:secret@db/mlflow?password=secret&sslmode=require", "postgresql://db/mlflow"),
+        ("https://host/x?token=secret#secret", "https://host/x"),
+        ("sqlite:////home/me/mlflow.db", "sqlite:////home/me/mlflow.db"),
+    ],
+)
+def test_no_part_of_a_password_is_shown(uri: str, shown: str) -> None:
+    assert open_source(uri).shown == shown
+
+
+def test_what_a_foreign_message_says_of_addresses_holds_no_password() -> None:
+    uri = "http://me:s3cr%2Ft@host/x?token=hidden"
+    text = f"redirected from {uri} to 'https://you:0th3r@far/y?sig=abc': login s3cr/t, hidden; see https://mlflow.org/x"
+    said = without_passwords(text, uri)
+    assert said == "redirected from http://host/x to 'https://far/y': login …, …; see https://mlflow.org/x"
+
+
+def test_a_registry_that_redirects_for_ever_is_said_without_its_password() -> None:
+    class Away(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"http://me:{WORD}@127.0.0.1:{port}/login?token={WORD}")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Away) as server:
+        port = server.server_port
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        with pytest.raises(RegistryAwayError) as caught:
+            pull(NAME, tracking_uri=f"http://me:{WORD}@127.0.0.1:{port}")
+        server.shutdown()
+        thread.join()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert WORD not in shown
+
+
+def test_a_password_with_a_slash_is_told_how_to_be_written() -> None:
+    with pytest.raises(ConfigurationError, match="written as %2F") as caught:
+        pull(NAME, tracking_uri=f"http://me:{WORD}/{WORD}@127.0.0.1:9/x")
+    assert WORD not in "".join(traceback.format_exception(caught.value))
+
+
 def test_an_answer_that_comes_too_late_is_no_answer() -> None:
     with pytest.raises(RegistryAwayError, match=r"no answer in 0\.05 s"):
         within(0.05, threading.Event().wait)
@@ -180,7 +235,12 @@ def test_with_trusted_keys_only_what_they_signed_is_taken(one: Shelf, tmp_path: 
     sealed = signing.sign(path, keys["mine"].private)
     version = one.register(path, signature=sealed)
     pulled = pull(NAME, version=version, tracking_uri=uri(one), trusted_keys=keys["mine"].public)
-    assert pulled.signed
+    assert pulled.signed_by == keys["mine"].fingerprint
+    one.store.client.set_model_version_tag(NAME, version, "signing_key", "0" * 64)
+    again = pull(NAME, version=version, tracking_uri=uri(one), trusted_keys=keys["mine"].public)
+    assert keys["mine"].fingerprint[:12] in cli.told(again)["signature"], "the key that was verified, not a tag"
+    with pytest.raises(IntegrityError, match="changed while they were checked"):
+        verify(pulled.model, sealed, {keys["mine"].fingerprint: keys["mine"].public.read_bytes()}, {"MLmodel": "0"})
     with pytest.raises(IntegrityError, match="not trusted"):
         pull(NAME, version=version, tracking_uri=uri(one), trusted_keys=keys["theirs"].public)
     # Whoever holds the registry can change model and digest, but has no key.
