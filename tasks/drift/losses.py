@@ -29,7 +29,7 @@ BoolArray = npt.NDArray[np.bool_]
 FIRST_YEAR = 252
 LEVEL = 0.001
 """Of the test that the fallback's loss is lower, asked every session while an alarm of the loss stands: of two models
-that are equally good one in thirty is given up in a year of alarms, at 0.01 it would be one in five (benchmark)."""
+that are equally good one is given up in 2 % of the years of alarms, at 0.01 it would be in 19 % (benchmark)."""
 
 LEAST_COMPARED = 21
 
