@@ -220,7 +220,7 @@ def _frame(bars: object) -> pd.DataFrame:
         raise ModelInputError("bars are a list of records, or lists by column: time, open, high, low, close, volume")
     try:
         return pd.DataFrame(bars)  # type: ignore[call-overload,no-any-return]
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ModelInputError(f"bars: {error}") from error
 
 

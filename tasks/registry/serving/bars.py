@@ -95,6 +95,9 @@ def _require_columns(bars: pd.DataFrame, rules: BarRules) -> None:
         raise ModelInputError(
             f"bars lack the columns {missing}; the model takes [symbol], {', '.join(wanted)}, got {list(bars.columns)}"
         )
+    doubled = [name for name in ("symbol", *wanted) if (bars.columns == name).sum() > 1]
+    if doubled:
+        raise ModelInputError(f"bars have several columns of one name: {doubled}")
     if not len(bars):
         raise ModelInputError("bars are empty")
 
@@ -103,8 +106,7 @@ def _by_symbol(bars: pd.DataFrame, rules: BarRules) -> Iterator[tuple[str, npt.N
     if "symbol" not in bars.columns:
         yield known_symbol("", rules, "give a column 'symbol'"), np.arange(len(bars))
         return
-    alone = _only_symbol(bars["symbol"])
-    groups = {alone: np.arange(len(bars))} if alone else bars.groupby("symbol", sort=False, dropna=False).indices
+    groups = _grouped(bars)
     unknown = [symbol for symbol in groups if not isinstance(symbol, str)]
     if unknown:
         raise ModelInputError(f"column 'symbol' must hold text, got {_some(unknown)}")
@@ -113,6 +115,17 @@ def _by_symbol(bars: pd.DataFrame, rules: BarRules) -> Iterator[tuple[str, npt.N
         raise ModelInputError(_never_seen(never_seen, rules))
     for symbol, rows in groups.items():
         yield str(symbol), np.asarray(rows)
+
+
+def _grouped(bars: pd.DataFrame) -> dict[Any, npt.NDArray[np.intp]]:
+    alone = _only_symbol(bars["symbol"])
+    if alone:
+        return {alone: np.arange(len(bars))}
+    try:
+        groups: Any = bars.groupby("symbol", sort=False, dropna=False).indices
+    except TypeError as error:  # lists and the like
+        raise ModelInputError(f"column 'symbol' must hold text: {error}") from error
+    return dict(groups)
 
 
 def _only_symbol(symbols: pd.Series) -> str:
@@ -198,7 +211,7 @@ def _numbers(values: pd.Series, symbol: str) -> npt.NDArray[np.float64]:
         raise ModelInputError(f"{_of(symbol)}column '{values.name}' must hold numbers, got {values.dtype} {wrong!r}")
     try:
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:  # the last: an integer beyond 1e308
         raise ModelInputError(f"{_of(symbol)}column '{values.name}' must hold numbers: {error}") from error
 
 
@@ -250,6 +263,16 @@ def _sessions(time: npt.NDArray[np.int64], naive: bool, rules: BarRules, symbol:
         there = pd.DatetimeIndex(time).tz_localize("UTC").tz_convert(rules.tz).tz_localize(None)
         return there.to_numpy().astype("datetime64[D]")
     return closing_dates(time)
+
+
+def label_units(tz: str) -> frozenset[str]:
+    """The units of datetime64 in which midnights are a daily model's session labels, and not closes.
+
+    A calendar of UTC closes at midnight, so that only days can be labels there; no other calendar does, so that
+    midnights of any unit are.
+    """
+    days = frozenset(("D", "W", "M", "Y"))
+    return days if tz == "UTC" else days | {"h", "m", "s", "ms", "us", "ns"}
 
 
 def _check_order(

@@ -26,7 +26,7 @@ from ...features.dates import NANOSECONDS_A_DAY
 from ...features.matrix import compute
 from ...features.running import Running
 from .arrays import Given
-from .bars import BAR_NANOSECONDS, NUMBERS, PRICES, SymbolBars, checked, known_symbol, read_bars
+from .bars import BAR_NANOSECONDS, NUMBERS, PRICES, SymbolBars, checked, known_symbol, label_units, read_bars
 from .predictor import Predictor
 from .scorers import Floats
 from .tail import used_columns
@@ -96,8 +96,9 @@ class Streaming:
     def update(self, bar: Mapping[str, Any] | Sequence[Any]) -> None:
         """The next bar: a mapping, or (time, open, high, low, close, volume).
 
-        ``time``: datetime64 (UTC, or a daily bar's bare date), or anything that ``predict`` takes. Raises
-        ModelInputError for a bar that ``predict`` would refuse; the state is then as before.
+        ``time``: datetime64 (UTC, or a daily bar's bare date, as ``arrays.read_arrays`` tells them apart), or anything
+        that ``predict`` takes. Raises ModelInputError for a bar that ``predict`` would refuse; the state is then as
+        before.
         """
         values = [bar.get(name) for name in FIELDS] if isinstance(bar, Mapping) else bar
         time, naive = self._instant(values[0])
@@ -132,7 +133,8 @@ class Streaming:
         """ns since 1970 UTC, and whether the stamp carries no zone: a datetime64 is of the kind of those before it."""
         if isinstance(value, np.datetime64) and not np.isnat(value):
             time = int(value.astype("datetime64[ns]").astype(np.int64))
-            label = self._rules.bar == "1d" and not time % NANOSECONDS_A_DAY
+            midnight = self._rules.bar == "1d" and not time % NANOSECONDS_A_DAY
+            label = midnight and np.datetime_data(value.dtype)[0] in label_units(self._rules.tz)
             return time, label if self._naive is None else self._naive
         try:
             if isinstance(value, (int, float)) or pd.isna(value):
@@ -200,5 +202,5 @@ def _number(value: Any, name: str, has_volume: bool) -> float:
         raise ModelInputError(f"'{name}' must be a number, got {value!r}")
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ModelInputError(f"'{name}' must be a number, got {value!r}: {error}") from error

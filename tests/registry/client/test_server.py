@@ -84,6 +84,7 @@ def test_records_and_columns_give_the_champions_prediction(served: Server, bars:
         ({"bars": {"time": ["2020-01-01"], "open": []}}, 422, "same length"),
         ({"bars": [{"time": "2020-01-01", "open": 1, "volume": 1}]}, 422, "high"),
         ({"bars": [{"time": "2020-01-01"}], "colour": "red"}, 422, "takes no option colour"),
+        ({"bars": [{"time": "2020-01-01", "open": 10**400}]}, 422, "too large"),
         ({"key": "x"}, 400, "the body is"),
         ([1], 400, "the body is"),
     ],

@@ -196,3 +196,22 @@ def test_nothing_is_changed_in_place() -> None:
     read_bars(bars, DAILY)
     pd.testing.assert_frame_equal(bars, before)
     assert isinstance(before["time"].iloc[0], dt.datetime)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda bars: bars.assign(volume=pd.Series([10**400] * len(bars), dtype=object)),
+            "column 'volume' must hold numbers",
+        ),
+        (lambda bars: bars.assign(symbol=[["SPX"]] * len(bars)), "column 'symbol' must hold text"),
+        (lambda bars: bars.assign(symbol=["SPX", ["SPX"]] * (len(bars) // 2)), "column 'symbol' must hold text"),
+        (lambda bars: pd.concat([bars, bars[["close"]]], axis=1), r"several columns of one name: \['close'\]"),
+        (lambda bars: pd.concat([bars, bars[["time"]]], axis=1), r"several columns of one name: \['time'\]"),
+    ],
+    ids=["a huge integer", "lists as symbols", "a list among symbols", "a doubled price", "a doubled time"],
+)
+def test_what_pandas_trips_over_is_bad_input_too(change: Change, message: str) -> None:
+    with pytest.raises(ModelInputError, match=message):
+        read_bars(change(whole()), DAILY)

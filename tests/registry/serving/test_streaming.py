@@ -158,7 +158,7 @@ def test_what_is_no_time_is_refused(tmp_path: Path, history: pd.DataFrame, time:
         stream.update(_changed(rows_of(history)[-1], time=time))
 
 
-@pytest.mark.parametrize("value", ["12.5", None, True, object()])
+@pytest.mark.parametrize("value", ["12.5", None, True, object(), 10**400])
 def test_what_is_no_number_is_refused(tmp_path: Path, history: pd.DataFrame, value: Any) -> None:
     stream = Streaming(predictor_of(tmp_path))
     stream.warm(history.iloc[:-1])
@@ -182,6 +182,26 @@ def test_session_labels_are_dates(tmp_path: Path, history: pd.DataFrame) -> None
     for bar in rows_of(labels.iloc[START : START + 10]):
         stream.update(bar)
     assert stream.predict() == pytest.approx(predictor.predict(labels[: START + 10])["prediction"].iloc[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_days_that_close_at_midnight_utc_have_one_session_however_they_come(tmp_path: Path, labelled: bool) -> None:
+    """Bars of every day, whose closes are the next midnight; features of the calendar tell one day from the next."""
+    days = make_bars(sessions=START)
+    dates = pd.date_range("2021-01-01", periods=len(days), freq="D")
+    closes = dates + pd.Timedelta(days=1)
+    numbers = {name: days[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
+    predictor = predictor_of(tmp_path, (*COLUMNS, "weekday", "year_sin"), tz="UTC")
+    frame = pd.DataFrame({"time": dates if labelled else closes.tz_localize("UTC"), **numbers})
+    time = dates.to_numpy().astype("datetime64[D]") if labelled else closes.to_numpy()
+    expected = predictor.predict(frame)["prediction"].iloc[0]
+    stream = Streaming(predictor)
+    for bar in zip(time, *numbers.values(), strict=True):
+        stream.update(bar)
+    assert predictor.predict_last({"time": time, **numbers}) == pytest.approx(expected, rel=1e-9)
+    assert stream.predict() == pytest.approx(expected, rel=1e-9)
+    moved = predictor.predict(frame.assign(time=frame["time"] + pd.Timedelta(days=1)))["prediction"].iloc[0]
+    assert abs(moved - expected) > 1e-6 * abs(expected), "the day counts"
 
 
 def test_a_model_with_a_history_filters_its_own(tmp_path: Path, history: pd.DataFrame) -> None:
