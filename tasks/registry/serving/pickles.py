@@ -44,6 +44,7 @@ LARGEST = 2**30
 _NAME = rb"[A-Za-z_][\w.]*"
 _HEADER = re.compile(rb"\x80[\0-\x05]")
 _GLOBAL = re.compile(rb"c(?=" + _NAME + rb"\n" + _NAME + rb"\n)")
+_OBJ = re.compile(rb"\((?=c" + _NAME + rb"\n" + _NAME + rb"\n)")
 _INST = re.compile(rb"i(?=" + _NAME + rb"\n" + _NAME + rb"\n)")
 # A string by itself: the first of the two that STACK_GLOBAL takes. None longer than 255 names a module.
 _STRING = re.compile(
@@ -56,10 +57,12 @@ _STRINGS = frozenset(
     ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING")
 )
 _TUPLES = frozenset(("TUPLE", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"))
-_STATES = _TUPLES | {"EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "NONE"}
-_KEEPS = frozenset(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "FRAME"))
-_CALLS = {"REDUCE": _TUPLES, "NEWOBJ": _TUPLES, "NEWOBJ_EX": frozenset(("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"))}
+_STATES = frozenset(("EMPTY_DICT", "DICT", "NONE")) | _TUPLES
+_CALLS = frozenset(("REDUCE", "NEWOBJ", "NEWOBJ_EX", "BUILD", "OBJ", "INST"))
+_FETCHES = frozenset(("GET", "BINGET", "LONG_BINGET"))
+_KEEPS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _MOST_OPCODES = 10_000
+"""After which a run is refused if it pushed a string, a mark or a global: what it does later is not known."""
 _BEFORE = 4096  # bytes in which the mark before an INST is looked for
 _UNREADABLE = (ValueError, IndexError, KeyError, OverflowError, UnicodeError, struct.error)
 _DAMAGED = (
@@ -117,52 +120,123 @@ def _pickle_in(data: bytes) -> str:
         read = _Program(stream)
         if read.calls or (headed and read.named):
             return f"holds a pickle at byte {start}, which names {read.named}"
+        if read.endless:
+            return f"holds what may be a pickle of more than {_MOST_OPCODES:,} steps at byte {start}"
     return ""
 
 
 class _Program:
-    """The opcodes from a place on, as far as they can be read: the global that is named, and whether it is called."""
+    """The opcodes from a place on, as far as they can be read: the global that is named, and whether it is called.
+
+    The stack is followed by the kinds of what lies there: ``global``, ``arguments`` (a tuple, or what may be a state),
+    ``string``, ``mark``, ``any`` (fetched from the memo before it was seen to be put there) and ``other``. What comes
+    between naming and calling does not matter, nor whether the stream ends well.
+    """
 
     def __init__(self, stream: io.BytesIO) -> None:
-        self.named, self.calls = "", False
+        self.named, self.calls, self.endless = "", False, False
         self._words: list[str] = []
-        self._marked, self._before = False, ""
+        self._stack: list[str] = []
+        self._memo: dict[Any, str] = {}
+        self._suspect = False
         with contextlib.suppress(*_UNREADABLE):
             self._read(stream)
 
     def _read(self, stream: io.BytesIO) -> None:
+        count = 0
         for opcode, argument, _ in itertools.islice(pickletools.genops(stream), _MOST_OPCODES):
-            self._step(opcode.name, argument)
+            self._step(opcode, argument)
+            count += 1
             if self.calls:
                 return
-            if opcode.name not in _KEEPS:
-                self._before = opcode.name
+        self.endless = count == _MOST_OPCODES and self._suspect
 
-    def _step(self, name: str, argument: Any) -> None:
-        if name in _STRINGS:
+    def _step(self, opcode: Any, argument: Any) -> None:
+        name, stack = opcode.name, self._stack
+        if name in _CALLS:
+            self._call(name, argument)
+        elif name in _STRINGS:
             self._words.append(str(argument))
-        elif name in ("GLOBAL", "INST"):
+            self._push("string")
+        elif name == "GLOBAL":
             self._name(str(argument).split(" "))
-        elif name == "STACK_GLOBAL" and len(self._words) >= 2:
-            # Which of the strings it takes is not followed through the memo: any two will do.
-            self._name([word for word in self._words if _WORD.match(word)][-2:] or ["what", "its_stack_holds"])
-        self._marked = self._marked or name == "MARK"
-        self.calls = bool(self.named) and self._called(name)
+        elif name == "STACK_GLOBAL":
+            self._stack_global()
+        elif name in _KEEPS or name == "MEMOIZE":
+            if stack:
+                self._memo[len(self._memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
+        elif name in _FETCHES:
+            stack.append(self._memo.get(int(argument), "any" if _is_index(name, int(argument)) else "other"))
+        elif name == "DUP":
+            stack.append(stack[-1] if stack else "other")
+        elif name == "MARK":
+            self._push("mark")
+        else:
+            self._move(opcode)
 
-    def _called(self, name: str) -> bool:
+    def _push(self, kind: str) -> None:
+        self._suspect = True
+        self._stack.append(kind)
+
+    def _move(self, opcode: Any) -> None:
+        """Any other opcode, by what it says that it takes and leaves."""
+        stack = self._stack
+        if pickletools.markobject in opcode.stack_before:
+            while stack and stack.pop() != "mark":
+                pass
+            below = opcode.stack_before.index(pickletools.markobject)
+        else:
+            below = len(opcode.stack_before)
+        del stack[max(0, len(stack) - below) :]
+        kind = "arguments" if opcode.name in _STATES else "other"
+        stack.extend([kind] * len(opcode.stack_after))
+
+    def _stack_global(self) -> None:
+        taken = self._stack[-2:]
+        del self._stack[-2:]
+        words = [word for word in self._words if _WORD.match(word)][-2:]
+        if len(taken) == 2 and set(taken) <= {"string", "any"} and len(self._words) >= 2:
+            # Which of the strings it takes is not followed through the memo: any two will do.
+            self._name(words if len(words) == 2 else ["what", "its_stack_holds"])
+        else:
+            self._stack.append("other")
+
+    def _call(self, name: str, argument: Any) -> None:
+        stack = self._stack
         if name in ("OBJ", "INST"):
-            return self._marked
-        return self._before in (_STATES if name == "BUILD" else _CALLS.get(name, frozenset()))
+            marked = "mark" in stack
+            taken = stack[len(stack) - stack[::-1].index("mark") :] if marked else []
+            if name == "INST":
+                words = str(argument).split(" ")
+                if all(_WORD.match(word) for word in words):
+                    self.named = self.named or ".".join(words)
+                    self.calls = marked
+                return
+            self.calls = bool(self.named) and bool(taken) and taken[0] in ("global", "any")
+            return
+        least = 3 if name == "NEWOBJ_EX" else 2
+        taken = stack[-least:]
+        del stack[-least:]
+        fits = len(taken) == least and taken[0] in ("global", "any") and set(taken[1:]) <= {"arguments", "any"}
+        self.calls = bool(self.named) and fits
+        stack.append("other")
 
     def _name(self, words: list[str]) -> None:
-        if len(words) == 2 and all(_WORD.match(word) for word in words):
+        sound = len(words) == 2 and all(_WORD.match(word) for word in words)
+        if sound:
             self.named = ".".join(words)
+        self._push("global" if sound else "other")
+
+
+def _is_index(name: str, index: int) -> bool:
+    """Whether a place in the memo that nothing was seen to be put to is one, and not two letters of a text."""
+    return name == "GET" or (name == "BINGET" and not 32 <= index < 127) or (name == "LONG_BINGET" and index < 2**24)
 
 
 def _candidates(data: bytes) -> Iterator[tuple[bool, int]]:
     """Places at which a pickle may begin, and whether its header stands there."""
     yield False, 0
-    for pattern in (_HEADER, _GLOBAL, _STRING):
+    for pattern in (_HEADER, _OBJ, _GLOBAL, _STRING):
         for match in pattern.finditer(data):
             yield pattern is _HEADER, match.start()
     for match in _INST.finditer(data):

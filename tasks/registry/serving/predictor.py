@@ -88,8 +88,8 @@ class Predictor:
         """The prediction from the last bar of ONE symbol's arrays: ``predict`` without frames, for services.
 
         bars: ``time`` (datetime64: closes in UTC, or a daily bar's bare date, see ``arrays.read_arrays``), ``open``,
-        ``high``, ``low``, ``close`` and, where the model has one, ``volume`` (float64), of one length, in time order; at
-        least ``bars_needed``. The same bars are refused as by ``predict``, with ModelInputError; so is a model that
+        ``high``, ``low``, ``close`` and, where the model has one, ``volume`` (float64), of one length, in time order;
+        at least ``bars_needed``. The same bars are refused as by ``predict``, with ModelInputError; so is a model that
         compares names within a date.
         """
         if self._compares:

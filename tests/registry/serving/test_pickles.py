@@ -107,6 +107,31 @@ def test_pickles_made_by_hand_are_found(data: bytes) -> None:
         assert pickle_in(b"\x01\x02\x03 \n" + data)
 
 
+JUNK = {"pairs": b"N0", "numbers": b"K\x010", "marks": b"(1"}
+EVASIONS = {
+    "REDUCE": (b"cos\nsystem\n", b"(S'true'\nt", b"R"),
+    "REDUCE of what is fetched": (b"cos\nsystem\n", b"(S'true'\ntp1\n0g1\n", b"R"),
+    "STACK_GLOBAL": (b"\x8c\x02os\x8c\x06system\x93", b"\x8c\x04true\x85", b"R"),
+    "words apart": (b"\x8c\x02os", b"\x8c\x06system\x93\x8c\x04true\x85", b"R"),
+    "NEWOBJ": (b"cos\nsystem\n", b")", b"\x81"),
+    "BUILD": (b"cos\nenviron\n", b"}", b"b"),
+    "OBJ": (b"(cos\nsystem\n", b"S'true'\n", b"o"),
+    "INST": (b"(S'true'\n", b"", b"ios\nsystem\n"),
+}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
+@pytest.mark.parametrize("times", [1, 300, 20_000])
+@pytest.mark.parametrize("parts", EVASIONS.values(), ids=EVASIONS)
+def test_steps_that_do_nothing_hide_no_call(parts: tuple[bytes, ...], times: int, junk: bytes) -> None:
+    """Between every two of its parts, without an end, alone and behind other bytes."""
+    data = (junk * times).join(parts)
+    assert pickle_in(data)
+    assert pickle_in(b"\x80\x02" + data + b"\xff")
+    if not data.startswith(b"(S") or times <= 300:
+        assert pickle_in(b"\xff\xff " + data + b"\xff")
+
+
 def test_arrays_of_objects_are_found_and_plain_ones_are_not() -> None:
     out = io.BytesIO()
     np.save(out, np.array([{"a": 1}, None]), allow_pickle=True)
@@ -186,6 +211,7 @@ HARMLESS = {
     "words": b"certifi\nidna\nReportLab\ncattrs\nbabel\n",
     "a list of files": b"build\nidea\n.venv\ncoverage\n",
     "one letter": b"N\n.",
+    "more words": b"cat\ndog\nhybrid\ncurl\nglib\nheReport\ncond\nor_\norange\n",
     "json": json.dumps({"c": "os\nsystem", "a": [1, 2, {"b": None}]}, indent=1).encode(),
     "python": b"class Foo:\n    pass\n\nimport os\nimport sys\n\n(first,\nsecond) = 1, 2\n",
     "png": b"\x89PNG\r\n\x1a\n" + np.random.default_rng(3).bytes(100_000),
