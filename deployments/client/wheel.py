@@ -17,10 +17,12 @@ from typing import Any
 
 from deployments.client.closure import closure
 from tasks.registry.needs import BASE_NEEDS, SCORER_NEEDS
+from tasks.registry.serving.folder import names_digest
 from tasks.storage import PROJECT
 
 DISTRIBUTION, PACKAGE = "nocturne-client", "nocturne_client"
 _MAIN = f"{PACKAGE}.registry.client.cli:main"
+_REGISTRY = tuple(need for need in BASE_NEEDS if need.startswith("mlflow"))
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 INIT = '''"""Promoted models, pulled, checked and asked: ``Champion`` for services, ``pull`` for everything else."""
@@ -83,7 +85,7 @@ def package_files() -> dict[str, bytes]:
 
 def metadata(project: Mapping[str, Any], version: str) -> bytes:
     """The METADATA document; its description is ``docs/client.md``."""
-    needs = [f"Requires-Dist: {need}" for need in BASE_NEEDS]
+    needs = [f"Requires-Dist: {need}" for need in BASE_NEEDS if need not in _REGISTRY]
     for extra, wanted in extras(project).items():
         needs += [f"Provides-Extra: {extra}", *(f"Requires-Dist: {need} ; extra == '{extra}'" for need in wanted)]
     head = [
@@ -105,7 +107,13 @@ def extras(project: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """What each extra brings: the same versions as the models' own needs and the project's."""
     arrow = tuple(need for need in project["dependencies"] if need.startswith("pyarrow"))
     signing = tuple(project["optional-dependencies"]["signing"])
-    return {"mojo": SCORER_NEEDS["mojo"], "onnx": SCORER_NEEDS["onnx"], "signing": signing, "log": arrow}
+    return {
+        "registry": _REGISTRY,
+        "mojo": SCORER_NEEDS["mojo"],
+        "onnx": SCORER_NEEDS["onnx"],
+        "signing": signing,
+        "log": arrow,
+    }
 
 
 def _record(files: Mapping[str, bytes], own: str) -> bytes:
@@ -127,7 +135,4 @@ def _write(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _digest(files: Mapping[str, bytes]) -> str:
-    total = hashlib.sha256()
-    for name, data in sorted(files.items()):
-        total.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
-    return total.hexdigest()
+    return names_digest({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})

@@ -193,7 +193,9 @@ class Registry:
         except (RegistryError, ConfigurationError, StorageError):
             raise
         except ImportError as error:
-            raise ConfigurationError(f"a registry needs MLflow: pip install mlflow-skinny ({error})") from error
+            raise ConfigurationError(
+                f"a registry needs MLflow: pip install mlflow-skinny (the extra 'registry'): {error}"
+            ) from error
         except Exception as error:  # noqa: BLE001 - MLflow's, requests' and urllib3's: each means "no answer"
             said = without_passwords(str(error), self._uri)
             cause = error if said == str(error) else None  # a traceback would show it all the same

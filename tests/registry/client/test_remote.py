@@ -11,6 +11,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,7 @@ def test_the_same_checkout_gives_the_same_wheel(tmp_path: Path) -> None:
     first, second = build(tmp_path / "one"), build(tmp_path / "two")
     assert first.read_bytes() == second.read_bytes()
     assert first.name == second.name
+    with zipfile.ZipFile(first) as wheel:
+        metadata = next(wheel.read(name).decode() for name in wheel.namelist() if name.endswith("METADATA"))
+    needs = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: mlflow")]
+    assert [line.partition(" ; ")[2] for line in needs] == ["extra == 'registry'"], "a pulled folder needs no MLflow"
