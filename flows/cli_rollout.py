@@ -10,15 +10,18 @@ import typer
 from rich.console import Console
 
 from flows.options import Json, show
+from tasks.rollout.plan import LIMIT_DATES, LIMIT_RANGE
 
+LEAST, MOST = LIMIT_RANGE
 Name = Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")]
 File = Annotated[Path | None, typer.Option(help="A problem file instead of a name.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
 Version = Annotated[str, typer.Option(help="The version to try; else the challenger, or the newest that never led.")]
-Limit = Annotated[int, typer.Option("--limit-dates", help="After so many dates the champion stays.", min=20, max=5040)]
+Limit = Annotated[
+    int, typer.Option("--limit-dates", help="After so many dates the champion stays.", min=LEAST, max=MOST)
+]
 Score = Annotated[bool, typer.Option("--score", help="Score what is new and decide, as the evening's flow does.")]
 Stop = Annotated[bool, typer.Option("--stop", help="End it: the champion stays.")]
-LIMIT = 504
 
 
 def shadow(
@@ -26,7 +29,7 @@ def shadow(
     version: Version = "",
     file: File = None,
     changes: Changes = None,
-    limit_dates: Limit = LIMIT,
+    limit_dates: Limit = LIMIT_DATES,
     score: Score = False,
     stop: Stop = False,
     as_json: Json = False,
@@ -40,7 +43,7 @@ def rollout(
     version: Version = "",
     file: File = None,
     changes: Changes = None,
-    limit_dates: Limit = LIMIT,
+    limit_dates: Limit = LIMIT_DATES,
     score: Score = False,
     stop: Stop = False,
     as_json: Json = False,

@@ -27,7 +27,7 @@ from tasks.registry.mlflow_store import Store
 from tasks.registry.nights import register
 from tasks.registry.projection import project
 from tasks.registry.promotions import move, standing
-from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
+from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night
 from tasks.registry.standings import StaleEpochError, swap
 from tasks.registry.takeover import NIGHT, under_way
 from tasks.registry.verification import Subject, verify
@@ -68,20 +68,6 @@ def take_places(  # noqa: PLR0917 - each is another stage's answer
         return standing(ledger, name)
 
 
-def verify_and_promote(
-    store: Store, registered: Registered, entry: Entry, night: Night, judged: ChampionInfo | None
-) -> float:
-    """Load both fits afresh in a clean process, compare them with what was evaluated, then move the alias.
-
-    Returns the largest relative difference found. Raises as ``take_places``.
-    """
-    subject = Subject(registered=registered, entry=entry)
-    with Ledger.open() as ledger:
-        expected = _expected(ledger, subject, judged)
-        found = verify(store, [subject], night)[0]
-        return _promote(store, ledger, subject, expected, found)
-
-
 def _expected(ledger: Ledger, subject: Subject, judged: ChampionInfo | None) -> Standing:
     """The standing that the decision was made in: as noted with it, else the present one."""
     name = subject.registered.name
@@ -94,7 +80,7 @@ def _expected(ledger: Ledger, subject: Subject, judged: ChampionInfo | None) -> 
     return expected
 
 
-def _promote(store: Store, ledger: Ledger, subject: Subject, expected: Standing, found: float | RegistryError) -> float:
+def _promote(store: Store, ledger: Ledger, subject: Subject, expected: Standing, found: float | RegistryError) -> None:
     if isinstance(found, RegistryError):
         raise found
     entry, version = subject.entry, subject.registered.version
@@ -111,7 +97,6 @@ def _promote(store: Store, ledger: Ledger, subject: Subject, expected: Standing,
     )
     project(store, ledger, moved.name)
     log.info("%s: version %s is champion", moved.name, version)
-    return found
 
 
 def _with_champion(before: Standing, version: str, *, refreshed: bool) -> Standing:

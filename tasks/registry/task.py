@@ -148,12 +148,6 @@ def take_places(  # noqa: PLR0917 - each is another stage's answer
     return places.take_places(mlflow_store.open_store(), night, logged, fits, subject, judged)
 
 
-@task(name="promote", cache_policy=NO_CACHE)
-def promote(registered: Registered, entry: Entry, night: Night, judged: ChampionInfo | None) -> float:
-    """Verify the version in a clean process, then make it champion; returns the largest relative difference."""
-    return places.verify_and_promote(mlflow_store.open_store(), registered, entry, night, judged)
-
-
 @task(name="live predictions", cache_policy=NO_CACHE)
 def live_predictions(name: str, snapshot: Snapshot) -> dict[Alias, Ref]:
     """What champion, challenger and fallback say of every row of the snapshot, by alias; see ``scoring``.

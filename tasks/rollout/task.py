@@ -17,6 +17,7 @@ import logging
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -54,15 +55,10 @@ def draft(
     gated: both gated fits' predictions, aligned with the rows; on dates after ``gated_learned`` (ISO) they are out of
     sample, and the clip bound is fixed there. Raises ConfigurationError where that cannot be.
     """
-    frame = read_parquet(rows.ref, COLUMNS)
+    frame, loss = read_parquet(rows.ref, COLUMNS), rows.target.loss
     champion, challenger = (read_predictions(ref) for ref in gated)
-    loss = rows.target.loss
-    prior = evidence.earlier_differences(frame, champion, challenger, loss, gated_learned)
-    try:
-        bound = clip_bound(prior.to_numpy(np.float64))
-    except ValueError as error:
-        raise ConfigurationError(f"{problem.name}: versions {' and '.join(versions)}: {error}") from error
-    now, last = datetime.now(UTC), frame["session"].max()
+    prior = evidence.earlier_differences(frame, champion, challenger, loss, gated_learned).to_numpy(np.float64)
+    now = datetime.now(UTC)
     agreed = Plan(
         id=f"{now:%Y%m%dT%H%M%S%fZ}-v{versions[1]}",
         name=problem.name,
@@ -72,9 +68,9 @@ def draft(
         predicts=problem.predicts,
         loss=loss,
         started=now.isoformat(timespec="seconds"),
-        after=f"{last:%Y-%m-%d}",
+        after=f"{frame['session'].max():%Y-%m-%d}",
         streams=1 + label_overlap(frame[["symbol", "session"]], rows.target.horizon),
-        bound=bound,
+        bound=_bound(problem.name, versions, prior),
         level=problem.alpha / 2,
         limit=limit,
         prior=tuple(prior.tolist()),
@@ -122,6 +118,13 @@ def publish(found: Assessment) -> str:
         words.as_markdown(found, path), key=f"rollout-{found.plan.name}", description=words.headline(found)
     )
     return path
+
+
+def _bound(name: str, versions: tuple[str, str], prior: npt.NDArray[np.float64]) -> float:
+    try:
+        return clip_bound(prior)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: versions {' and '.join(versions)}: {error}") from error
 
 
 def _identified(plan: Plan) -> Plan:

@@ -34,11 +34,13 @@ from tasks.evaluation import Decision, Leaderboard, Score
 from tasks.features.matrix import compute
 from tasks.live import Standing
 from tasks.problem import Problem
-from tasks.registry import mlflow_store, promotions
+from tasks.registry import mlflow_store, places, promotions
+from tasks.registry.fits import Fits
 from tasks.registry.ledger import Ledger
-from tasks.registry.records import Entry, Night, Registered
+from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
 from tasks.registry.serving.model_folder import write_model
 from tasks.registry.serving.scorers import load_scorer
+from tasks.registry.verification import Subject
 from tasks.search.h2o_server import h2o_jar
 from tasks.storage import write_parquet
 from tests.registry.servers import mlflow_server, remote_store
@@ -263,6 +265,15 @@ def made_champion(store: mlflow_store.Store, registered: Registered) -> Standing
         now = promotions.standing(ledger, registered.name)
         change = replace(now, champion=registered.version)
         return promotions.move(ledger, store, now, change, "promoted", ("a test's",), "", "test")
+
+
+def takes_its_place(
+    store: mlflow_store.Store, registered: Registered, entry: Entry, night: Night, judged: ChampionInfo | None = None
+) -> Standing:
+    """A night's end without any baseline that could be a fallback: the version is proved, and led by if so decided."""
+    logged = LoggedNight(run_id="", experiment_id="", tracking_uri=store.tracking_uri, url="")
+    subject = Subject(registered=registered, entry=entry)
+    return places.take_places(store, night, logged, Fits(gated={}, all_rows={}), subject, judged)
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tasks.errors import ConfigurationError, IntegrityError
-from tasks.registry import asking, mlflow_store, nights, parity, places, signing
+from tasks.registry import asking, mlflow_store, nights, parity, signing
 from tasks.registry.inspection import Inspection, inspect, sign_again
 from tasks.registry.ledger import Ledger
 from tasks.registry.records import Entry, Night, Registered
 from tasks.registry.signatures import signature_of
 from tasks.storage import home, read_parquet
-from tests.registry.conftest import NAME
+from tests.registry.conftest import NAME, takes_its_place
 
 _URI = f"models:/{NAME}/1"
 
@@ -37,7 +37,7 @@ def champion(store: mlflow_store.Store, night: Night, entry: Entry, key: signing
     """Registered, sealed, proved and promoted."""
     logged = nights.log_night(store, night)
     registered = nights.register(store, night, logged, entry)
-    places.verify_and_promote(store, registered, entry, night, None)
+    takes_its_place(store, registered, entry, night)
     return registered
 
 
@@ -63,7 +63,9 @@ def test_from_promotion_to_theft(
 ) -> None:
     """One story, since registering takes seconds: sound, then altered in every way and put back."""
     found = look(store)
-    assert states(found) == dict.fromkeys(("digest", "signature", "pickles", "manifest", "code", "parity"), "ok")
+    assert states(found) == dict.fromkeys(
+        ("digest", "signature", "pickles", "manifest", "code", "parity", "place"), "ok"
+    )
     said = {finding.what: finding.said for finding in found.findings}
     assert key.fingerprint[:16] in said["signature"]
     assert "as recorded in the ledger" in said["digest"]
@@ -73,14 +75,15 @@ def test_from_promotion_to_theft(
     runner = CliRunner()
     done = runner.invoke(app, ["verify", NAME, "--json"])
     assert (done.exit_code, json.loads(done.stdout)["ok"]) == (0, True)
-    assert runner.invoke(app, ["verify", NAME]).stdout.count("ok ") == 6
+    assert runner.invoke(app, ["verify", NAME]).stdout.count("ok ") == 7
 
     manifest = logged_file("artifacts/bundle/manifest.json", champion)
     before = manifest.read_bytes()
     manifest.write_bytes(before.replace(b'"seed": 1', b'"seed": 2'))
     altered = look(store)
     assert states(altered) == {
-        "digest": "bad", "signature": "bad", "pickles": "ok", "manifest": "none", "code": "none", "parity": "ok"
+        "digest": "bad", "signature": "bad", "pickles": "ok", "manifest": "none", "code": "none", "parity": "ok",
+        "place": "ok",
     }  # fmt: skip
     assert runner.invoke(app, ["verify", NAME]).exit_code == 1
     with Ledger.open() as ledger, pytest.raises(IntegrityError, match="not known to be what was registered"):
@@ -91,6 +94,21 @@ def test_from_promotion_to_theft(
     intruder.write_bytes(b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.")
     assert states(look(store))["pickles"] == "bad"
     intruder.unlink()
+    assert look(store).ok
+
+    own = store.client.get_model_version(NAME, "1")
+    source = str(own.source)
+    store.client.create_model_version(NAME, source, tags=own.tags, model_id=source.removeprefix("models:/"))
+    store.client.set_registered_model_alias(NAME, "champion", "2")
+    moved = look(store)
+    assert (moved.version, states(moved)["digest"], states(moved)["place"]) == ("2", "bad", "bad")
+    said = {finding.what: finding.said for finding in moved.findings}
+    assert "and never this one: no night registered it" in said["digest"]
+    assert "champion is version 2, in the ledger 1" in said["place"]
+    store.client.set_registered_model_alias(NAME, "champion", "1")
+    store.client.set_registered_model_alias(NAME, "challenger", "2")
+    assert [each.what for each in look(store).findings if each.state == "bad"] == ["place"]
+    store.client.delete_registered_model_alias(NAME, "challenger")
     assert look(store).ok
 
     tags = store.client.get_model_version(NAME, "1").tags

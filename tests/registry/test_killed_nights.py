@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry import mlflow_store, nights, places, task
+from tasks.registry import mlflow_store, nights, task
 from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
 from tasks.registry.promotions import history
 from tasks.registry.records import Entry, LoggedNight, Night
 from tasks.storage import PROJECT
-from tests.registry.conftest import NAME
+from tests.registry.conftest import NAME, takes_its_place
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tasks.registry import mlflow_store, nights, places
 from tasks.registry.records import LoggedNight
-from tests.registry.conftest import NAME, make_bars, make_entry, make_night
+from tests.registry.conftest import NAME, make_bars, make_entry, make_night, takes_its_place
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -34,7 +34,7 @@ experiment = mlflow_store.experiment(store, NAME)
 run = mlflow_store.new_run(store, experiment, "night", {})
 logged = LoggedNight(run_id=run, experiment_id=experiment, tracking_uri=store.tracking_uri, url="")
 entry = make_entry(night)
-places.verify_and_promote(store, nights.register(store, night, logged, entry), entry, night, None)
+takes_its_place(store, nights.register(store, night, logged, entry), entry, night)
 """
 
 
@@ -59,6 +59,6 @@ def test_a_kill_between_upload_and_alias_moves_nothing_and_the_next_night_is_who
     run_id = mlflow_store.new_run(store, experiment, "night", {})
     logged = LoggedNight(run_id=run_id, experiment_id=experiment, tracking_uri=store.tracking_uri, url="")
     registered = nights.register(store, night, logged, entry)
-    places.verify_and_promote(store, registered, entry, night, None)
+    takes_its_place(store, registered, entry, night)
     newest, orphan = mlflow_store.history(store, NAME)
     assert (newest.aliases, orphan.aliases, orphan.promoted) == (("champion",), (), "")

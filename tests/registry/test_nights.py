@@ -17,14 +17,14 @@ from tasks.contracts import Candidate, Ref
 from tasks.errors import ConfigurationError, RegistryError
 from tasks.evaluation import Backtest, GateComparison, Licence, NightStatistics
 from tasks.evaluation import Evidence as GateEvidence
-from tasks.registry import mlflow_store, nights, parity, places, projection, scoring, verification
+from tasks.registry import mlflow_store, nights, parity, projection, scoring, verification
 from tasks.registry.bundle import entry_evidence
 from tasks.registry.card import description, outcome, version_tags
 from tasks.registry.mlflow_store import Store
 from tasks.registry.parity import Said
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
 from tasks.storage import home, read_parquet, write_parquet
-from tests.registry.conftest import NAME, made_champion, make_entry
+from tests.registry.conftest import NAME, made_champion, make_entry, takes_its_place
 
 
 @pytest.fixture
@@ -111,8 +111,9 @@ def test_promotion_is_last_and_history_tells_why(store: Store, night: Night, ent
     assert mlflow_store.champion(store, NAME) is None
     registered = nights.register(store, night, logged, entry)
     assert mlflow_store.champion(store, NAME) is None, "registering moves no alias"
-    worst = places.verify_and_promote(store, registered, entry, night, None)
-    assert worst <= 1e-12
+    takes_its_place(store, registered, entry, night)
+    verified = store.client.get_model_version(NAME, registered.version).tags["verified"]
+    assert float(verified.split()[3]) <= 1e-12
     champion = mlflow_store.champion(store, NAME)
     assert champion is not None
     assert (champion.version, champion.candidate, champion.engine) == ("1", "ridge-0", "linear")
@@ -158,7 +159,7 @@ def test_a_recipe_that_is_lost_or_altered_leaves_the_champion_without_one(
 def refused(store: Store, night: Night, entry: Entry, registered: Registered, message: str) -> None:
     """The promotion fails with these words, no alias has moved, and the version says why."""
     with pytest.raises(RegistryError, match=message):
-        places.verify_and_promote(store, registered, entry, night, None)
+        takes_its_place(store, registered, entry, night)
     assert mlflow_store.champion(store, NAME) is None
     tags = store.client.get_model_version(NAME, registered.version).tags
     assert tags["verified"].startswith("failed: ")
@@ -214,7 +215,7 @@ def test_an_alias_that_mlflow_refuses_is_named_and_put_right_by_the_next_look(
     with monkeypatch.context() as broken:
         broken.setattr(store.client, "set_registered_model_alias", fail)
         with pytest.raises(RegistryError, match=r"could not all be set to epoch 1, .*: database is locked"):
-            places.verify_and_promote(store, registered, entry, night, None)
+            takes_its_place(store, registered, entry, night)
     assert mlflow_store.champion(store, NAME) is None
     assert "promoted" not in store.client.get_model_version(NAME, "1").tags
     said = projection.mend(store, NAME)
@@ -324,13 +325,13 @@ def test_a_champion_promoted_meanwhile_is_not_overwritten(store: Store, night: N
     """The decision was made against no champion; by the time of the promotion there is one."""
     logged = nights.log_night(store, night)
     first, second = (nights.register(store, night, logged, entry) for _ in range(2))
-    places.verify_and_promote(store, first, entry, night, None)
+    takes_its_place(store, first, entry, night)
     with pytest.raises(RegistryError, match=r"against champion version none, but 1 is champion now"):
-        places.verify_and_promote(store, second, entry, night, None)
+        takes_its_place(store, second, entry, night)
     champion = mlflow_store.champion(store, NAME)
     assert champion is not None
     assert champion.version == first.version
-    places.verify_and_promote(store, second, entry, night, champion)
+    takes_its_place(store, second, entry, night, champion)
 
 
 def test_a_champion_of_many_symbols_is_asked_only_for_those_it_knows(

@@ -10,11 +10,13 @@ import pytest
 
 from tasks.documents import digest
 from tasks.errors import IntegrityError, RegistryError
+from tasks.live import Standing
 from tasks.registry import places, task
+from tasks.registry.fits import Fits
 from tasks.registry.judgement import judge
 from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
-from tasks.registry.records import Registered
+from tasks.registry.records import Entry, LoggedNight, Night, Registered
 from tasks.storage import home
 from tests.registry.judged import NAME, World, champion_of, fits_of, night_of
 from tests.registry.shown import make_versions
@@ -27,6 +29,12 @@ def said(caplog: pytest.LogCaptureFixture) -> str:
     with caplog.at_level(logging.WARNING, "nocturne.registry"):
         task.open_registry.fn(NAME)
     return caplog.text
+
+
+def ended(night: Night, registered: Registered, entry: Entry) -> Standing:
+    """The night's last task, where there is nothing to keep as a fallback."""
+    logged = LoggedNight(run_id="", experiment_id="", tracking_uri=registered.tracking_uri, url="")
+    return task.take_places.fn(night, logged, Fits(gated={}, all_rows={}), entry, registered, None)
 
 
 def test_a_promotion_that_a_killed_night_left_undone_is_said_and_then_finished(
@@ -48,7 +56,7 @@ def test_a_promotion_that_a_killed_night_left_undone_is_said_and_then_finished(
     registered = Registered(
         name=NAME, version="1", model_uri=f"models:/{NAME}/1", gated_uri="", tracking_uri=store.tracking_uri
     )
-    assert task.promote.fn(registered, verdict.entry, night, None) == 1e-13
+    assert ended(night, registered, verdict.entry).champion == "1"
     assert said(caplog) == ""
 
 
@@ -63,7 +71,7 @@ def test_a_verification_that_fails_leaves_the_promotion_undone(
     monkeypatch.setattr(places, "verify", lambda *_: (wrong,))
     registered: Any = Registered(name=NAME, version="1", model_uri="", gated_uri="", tracking_uri=store.tracking_uri)
     with pytest.raises(RegistryError, match="it is not what was evaluated"):
-        task.promote.fn(registered, verdict.entry, night, None)
+        ended(night, registered, verdict.entry)
     assert "ended before the alias moved" in said(caplog)
 
 
