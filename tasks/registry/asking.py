@@ -11,11 +11,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ModelInputError
-from tasks.registry.mlflow_store import Store, as_registry_error, shown_uri
+from tasks.registry.mlflow_store import Store, load_pyfunc
 from tasks.registry.sealed import checked_copy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+REFUSAL = "MlflowException"
+"""What MLflow itself raises for columns or types that the model's signature does not have."""
 
 
 def predict(store: Store, uri: str, bars: pd.DataFrame, rows: str) -> list[dict[str, Any]]:
@@ -31,11 +34,7 @@ def predict(store: Store, uri: str, bars: pd.DataFrame, rows: str) -> list[dict[
 
 
 def _said(uri: str, folder: Path, bars: pd.DataFrame, rows: str) -> pd.DataFrame:
-    import mlflow  # noqa: PLC0415
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-
-    with as_registry_error(f"{uri}: the model cannot be loaded from {shown_uri()}"):
-        model = mlflow.pyfunc.load_model(str(folder))
+    model = load_pyfunc(uri, folder)
     schema = model.metadata.get_input_schema()
     one_symbol = "symbol" not in schema.required_input_names() and bars["symbol"].nunique() == 1
     wanted = [name for name in schema.input_names() if name in bars.columns and not (one_symbol and name == "symbol")]
@@ -43,7 +42,7 @@ def _said(uri: str, folder: Path, bars: pd.DataFrame, rows: str) -> pd.DataFrame
         said: pd.DataFrame = model.predict(bars[wanted], params={"rows": rows})
     except Exception as error:
         # The model raises its own copy of our error: it travels under another package name.
-        if type(error).__name__ == ModelInputError.__name__ or isinstance(error, MlflowException):
+        if type(error).__name__ in {ModelInputError.__name__, REFUSAL}:
             raise ModelInputError(f"{uri}: {error}") from error
         raise
     return said

@@ -172,6 +172,14 @@ def fetch(store: Store, uri: str, folder: Path) -> Path:
     return copied
 
 
+def load_pyfunc(uri: str, folder: Path) -> Any:
+    """MLflow's model in a folder at hand, which is a copy of ``uri``. Raises RegistryError if it does not load."""
+    import mlflow  # noqa: PLC0415
+
+    with as_registry_error(f"{uri}: the model cannot be loaded from {shown_uri()}"):
+        return mlflow.pyfunc.load_model(str(folder))
+
+
 def finish(store: Store, run_id: str) -> None:
     """End a run as finished."""
     with as_registry_error(f"run {run_id} cannot be ended"):
