@@ -13,15 +13,18 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from tasks.errors import ConfigurationError, IntegrityError, NocturneError, RegistryError
+from tasks.live import ALIASES
 from tasks.registry import mlflow_store
 from tasks.registry.client.signature import TRUSTED, verify
 from tasks.registry.ledger import Ledger
+from tasks.registry.projection import shown
+from tasks.registry.sealed import from_before
 from tasks.registry.serving.bundle import read_manifest
-from tasks.registry.serving.folder import files_of, folder_digest
+from tasks.registry.serving.folder import files_of, folder_digest, names_digest
 from tasks.registry.serving.pickles import scan
-from tasks.registry.signatures import Signed, record_signature, signature_of
+from tasks.registry.signatures import Signed, first_sealed, record_signature, signature_of
 from tasks.registry.signing import KEY, Seal, configured_key, seal_folder, trusted_at_home
-from tasks.registry.travel import digest_of
+from tasks.registry.standings import standing
 from tasks.storage import sha256_file, sha256_json
 
 State = Literal["ok", "bad", "none"]
@@ -63,7 +66,7 @@ def inspect(
         (folder := Path(scratch) / "model").mkdir()
         folder = mlflow_store.fetch(store, f"models:/{name}/{number}", folder)
         findings = [
-            _finding("digest", lambda: _digest(folder, tags, signature_of(ledger, name, number))),
+            _finding("digest", lambda: _digest(folder, tags, _known(ledger, name, number))),
             _finding("signature", lambda: _signature(folder, tags, signature_of(ledger, name, number))),
             _finding("pickles", lambda: _pickles(folder)),
         ]
@@ -75,7 +78,10 @@ def inspect(
                 _finding("manifest", lambda: _manifest(folder, name)),
                 _finding("code", lambda: _code(folder)),
             ]
-    findings.append(_finding("parity", lambda: _parity(store, name, number, tags)))
+    findings += [
+        _finding("parity", lambda: _parity(store, name, number, tags)),
+        _finding("place", lambda: _place(store, ledger, name, number)),
+    ]
     return Inspection(name=name, version=number, findings=tuple(findings))
 
 
@@ -124,6 +130,16 @@ def _finding(what: str, examine: Callable[[], tuple[State, str]]) -> Finding:
     except NocturneError as error:
         state, said = "bad", str(error)
     return Finding(what=what, state=state, said=said)
+
+
+def _known(ledger: Ledger, name: str, version: str) -> Signed | None:
+    """What the ledger sealed. Raises IntegrityError where it would know the version, had a night registered it."""
+    known = signature_of(ledger, name, version)
+    if known is None and not from_before(ledger, name, version):
+        raise IntegrityError(
+            f"{ledger.chain.where} has sealed versions of {name} before, and never this one: no night registered it"
+        )
+    return known
 
 
 def _digest(folder: Path, tags: dict[str, str], known: Signed | None) -> tuple[State, str]:
@@ -176,7 +192,7 @@ def _code(folder: Path) -> tuple[State, str]:
     if len(packages) != 1:
         return "bad", f"one package travels with a model, found {sorted(path.name for path in packages)}"
     files = {path.relative_to(packages[0]).as_posix(): sha256_file(path) for path in files_of(packages[0])}
-    if digest_of(files) != recorded:
+    if names_digest(files) != recorded:
         return "bad", f"{packages[0].name} is not the code that the manifest names ({recorded[:12]}…)"
     return "ok", f"{packages[0].name}, {len(files)} files, as the manifest says"
 
@@ -191,6 +207,22 @@ def _parity(store: mlflow_store.Store, name: str, version: str, tags: dict[str, 
     if sha256_json(kept) != tags.get("parity_sha256"):
         return "bad", f"{path} of run {run_id} is not the evidence that was recorded"
     return "ok", tags.get("parity", path)
+
+
+def _place(store: mlflow_store.Store, ledger: Ledger, name: str, version: str) -> tuple[State, str]:
+    """Whether MLflow shows the places that the ledger gave."""
+    right, seen = standing(ledger, name), shown(store, name)
+    if right.epoch == 0 and first_sealed(ledger, name) is None:
+        return "none", "this ledger knows nothing of the name"
+    moved = [
+        f"{alias} is version {getattr(seen, alias) or 'none'}, in the ledger {getattr(right, alias) or 'none'}"
+        for alias in ALIASES
+        if getattr(seen, alias) != getattr(right, alias)
+    ]
+    if moved:
+        return "bad", f"{'; '.join(moved)}: somebody moved the alias (nocturne models {name} puts it back)"
+    held = [alias for alias in ALIASES if getattr(right, alias) == version]
+    return "ok", f"{' and '.join(held) or 'no place'} in epoch {right.epoch}, as the ledger says"
 
 
 def _json(path: Path) -> Any:
