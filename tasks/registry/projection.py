@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -187,6 +188,7 @@ def _text(share: float) -> str:
 def _number(tags: dict[str, str], name: str) -> float:
     """A tag's number; 0 for one that is missing, or that somebody has spoiled by hand."""
     try:
-        return float(tags.get(name, 0))
+        found = float(tags.get(name, 0))
     except ValueError:
         return 0.0
+    return found if math.isfinite(found) else 0.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -153,12 +154,23 @@ def trusted_at_home() -> dict[str, bytes]:
 
 def require_apart(path: Path) -> None:
     """Raises ConfigurationError for a private key inside the project, its state, or the store that models lie in."""
-    for place in (PROJECT, home()):
+    for place in (PROJECT, home(), *_local_stores(mlflow_store.tracking_uri())):
         if path.is_relative_to(place):
             raise ConfigurationError(
                 f"{path}: a private key must not lie below {place}, where models and code are kept and copied; "
                 f"choose a folder of its own, such as {keys_folder()}"
             )
+
+
+def _local_stores(uri: str) -> tuple[Path, ...]:
+    """Where a tracking URI keeps models on this machine: a folder of files, or those beside a SQLite database."""
+    scheme, separator, rest = uri.partition(":")
+    if scheme == "sqlite":
+        beside = Path(rest.removeprefix("///").partition("?")[0]).resolve().parent
+        return tuple(beside / folder for folder in ("artifacts", "mlruns", "mlartifacts"))
+    if scheme == "file":
+        return (Path(urllib.parse.unquote(urllib.parse.urlsplit(uri).path)).resolve(),)
+    return () if separator else (Path(uri).resolve(),)
 
 
 def _read_private(key: Path, password: str) -> EllipticCurvePrivateKey:

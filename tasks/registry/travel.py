@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tasks.errors import ConfigurationError
+from tasks.registry.serving.folder import names_digest
 from tasks.storage import PROJECT, sha256_file
 
 ROOT = PROJECT / "tasks"
@@ -61,15 +61,7 @@ def closure(entries: Iterable[str], root: Path | None = None) -> set[str]:
 
 def travel_digest() -> str:
     """SHA-256 over the names and bytes of the travelling files."""
-    return digest_of({name: sha256_file(ROOT / name) for name in travelling_files()})
-
-
-def digest_of(files: dict[str, str]) -> str:
-    """SHA-256 over the names (relative to the package) and SHA-256 of a package's files."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name}\0{files[name]}\n".encode())
-    return digest.hexdigest()
+    return names_digest({name: sha256_file(ROOT / name) for name in travelling_files()})
 
 
 def package_name() -> str:

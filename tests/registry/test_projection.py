@@ -128,6 +128,15 @@ def test_the_place_of_a_deleted_version_is_given_up(versions: Store, caplog: pyt
     task.open_registry.fn(NAME)
 
 
+@pytest.mark.parametrize("tag", ["nocturne.epoch", "nocturne.share"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999", ""])
+def test_a_spoiled_number_is_put_right(versions: Store, tag: str, value: str) -> None:
+    now = promote(versions, "2", challenger="3", share=0.25)
+    versions.client.set_registered_model_tag(NAME, tag, value)
+    assert "put " in mend(versions, NAME)[0]
+    assert shown(versions, NAME) == now
+
+
 def test_a_version_of_which_nothing_is_heard_keeps_its_place(versions: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now = promote(versions, "3", fallback="2")
     versions.client.delete_registered_model_alias(NAME, "fallback")

@@ -70,6 +70,19 @@ def test_no_private_key_in_the_project_or_its_state(tmp_path: Path, monkeypatch:
         monkeypatch.setenv(KEY, str(place / "private.pem"))
         with pytest.raises(ConfigurationError, match="must not lie below"):
             signing.configured_key()
+    beside = tmp_path / "elsewhere"
+    for uri, place in (
+        (f"sqlite:///{beside}/mlflow.db", beside / "artifacts" / "keys"),
+        (f"sqlite:///{beside}/mlflow.db?timeout=5", beside / "mlruns" / "keys"),
+        (f"file://{beside}/with%20space", beside / "with space"),
+        (str(beside / "runs"), beside / "runs" / "1"),
+    ):
+        monkeypatch.setenv("NOCTURNE_TRACKING_URI", uri)
+        with pytest.raises(ConfigurationError, match="must not lie below"):
+            create_key(place)
+    for uri in ("https://user:secret@mlflow.example/store", f"sqlite:///{beside}/mlflow.db"):
+        monkeypatch.setenv("NOCTURNE_TRACKING_URI", uri)
+        signing.require_apart(beside / "keys")
     (tmp_path / "link").symlink_to(PROJECT)
     with pytest.raises(ConfigurationError, match="must not lie below"):
         create_key(tmp_path / "link" / "keys")
