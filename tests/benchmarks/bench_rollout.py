@@ -1,7 +1,8 @@
 """A rollout of real models on real bars, date by date through the real state machine; and how often nulls are promoted.
 
 The S&P 500's volatility one day ahead: HAR as champion and ridge as challenger, the reverse, and two equally good
-models. They are refitted once a year on everything before that year (an expanding window); the clip bound
+models. Both are refitted once a year on everything before that year (an expanding window): not as in service, where the
+challenger stays as it was when its rollout began and the champion may be refreshed every night. The clip bound
 comes from the 504 dates before the rollout begins, and it begins again every 21 dates, so that one start is not the
 whole story.
 
@@ -223,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.page is not None:
             asked.page.mkdir(parents=True, exist_ok=True)
             (asked.page / f"{found.plan.id}.html").write_text(page.render(found), encoding="utf-8")
-    print("\nreal S&P 500, a start every 21 dates, limit 504 dates, level 1/40")
+    print("\nreal S&P 500, both refitted yearly, a start every 21 dates, limit 504 dates, level 1/40")
     print("\n".join(_replays()))
     print("\ndates until ridge over HAR reaches")
     print("\n".join(_power()))
