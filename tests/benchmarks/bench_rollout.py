@@ -29,10 +29,10 @@ from scipy import stats
 
 from tasks.contracts import FeatureSpec, Target
 from tasks.features import catalogue, matrix
-from tasks.labels.targets import make_labels
+from tasks.labels.targets import Labels, make_labels
 from tasks.rollout import evidence, page, words
 from tasks.rollout.assess import Assessment, assess
-from tasks.rollout.machine import stepped
+from tasks.rollout.machine import stepped, walk
 from tasks.rollout.plan import SHARES, Plan, Policy
 from tasks.search import linear_fit
 from tasks.search.baselines import HAR
@@ -56,11 +56,8 @@ LEVELS = (0.05, LEVEL, 0.05 / 6)
 
 
 @lru_cache(maxsize=4)
-def walked(horizon: int = 1) -> pd.DataFrame:
-    """Out-of-sample forecasts in the columns ``har, ridge, one, other``, NaN before the first, beside labels.
-
-    ``one`` and ``other`` are HAR with noise of the same size: neither is better.
-    """
+def material(horizon: int = 1) -> tuple[pd.DataFrame, tuple[str, ...], Floats, Labels]:
+    """The S&P 500's bars, the catalogue's columns, their values and the labels, row by row."""
     raw = sp500.load().rename(columns=str.lower)
     bars = raw[["open", "high", "low", "close", "volume"]].astype(float).reset_index(drop=True)
     session = pd.Series(pd.DatetimeIndex(raw.index))
@@ -68,7 +65,16 @@ def walked(horizon: int = 1) -> pd.DataFrame:
     columns = catalogue.select(True, False, LOOKBACK)
     x = matrix.panel(bars, FeatureSpec(columns=columns, tick=TICK))
     target = Target(name="volatility", horizon=horizon, kind="regression", loss="mse")
-    labels = make_labels(bars, target, "range", TICK, False)
+    return bars, columns, x, make_labels(bars, target, "range", TICK, False)
+
+
+@lru_cache(maxsize=4)
+def walked(horizon: int = 1) -> pd.DataFrame:
+    """Out-of-sample forecasts in the columns ``har, ridge, one, other``, NaN before the first, beside labels.
+
+    ``one`` and ``other`` are HAR with noise of the same size: neither is better.
+    """
+    bars, columns, x, labels = material(horizon)
     known = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(labels.label))
     har = [columns.index(name) for name in HAR]
     said = np.full((len(bars), 2), np.nan)
@@ -83,6 +89,25 @@ def walked(horizon: int = 1) -> pd.DataFrame:
         label=labels.label, label_end=labels.label_end, har=said[:, 0], ridge=said[:, 1],
         one=said[:, 0] + noise[:, 0], other=said[:, 0] + noise[:, 1],
     )  # fmt: skip
+
+
+def frozen(begin: int) -> Floats:
+    """HAR's loss, refitted once a year, less ridge's, fitted once before the rollout: the dates before and in it.
+
+    As in service: the gated fit has learned nothing of the 504 dates before, the shipped one all up to the beginning.
+    """
+    _, columns, x, labels = material()
+    label = labels.label
+    said = walked()["har"].to_numpy(np.float64)
+    known = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(label) & np.isfinite(said))
+    learn = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(label))
+    told = []
+    for first, dates in ((begin - PRIOR, PRIOR), (begin, LIMIT)):
+        rows = known[first : first + dates]
+        before = learn[learn < rows[0] - 1 - EMBARGO]
+        fit = linear_fit.fit(columns, x[before], label[before], penalty=PENALTY, clip=linear_fit.CLIP)
+        told.append(row_losses("mse", label[rows], said[rows]) - row_losses("mse", label[rows], fit.predict(x[rows])))
+    return np.concatenate(told)
 
 
 def differences(champion: str, challenger: str, horizon: int = 1) -> pd.Series:
@@ -189,6 +214,19 @@ def _replays() -> Iterator[str]:
         yield f"{challenger:6} over {champion:6} h={horizon}: {len(ends):3} starts  {counts}  {when}"
 
 
+def _frozen() -> Iterator[str]:
+    dates = len(differences("har", "ridge"))
+    policy, ends = Policy(mode="gradual", level=LEVEL, limit=LIMIT), []
+    for begin in range(PRIOR, dates - LIMIT, EVERY):
+        found = frozen(begin)
+        ends.append(list(walk(found[PRIOR:], clip_bound(found[:PRIOR]), 1, policy))[-1])
+    verbs = [step.verb for _, step in ends]
+    counts = "  ".join(f"{verb} {verbs.count(verb):3}" for verb in ("promotes", "rolls back", "keeps"))
+    when = sorted(state.dates for state, step in ends if step.verb == "promotes")
+    median = f"median dates to promotion {when[len(when) // 2]}" if when else "never promoted"
+    yield f"ridge, never refitted, over har h=1: {len(ends):3} starts  {counts}  {median}"
+
+
 def _power() -> Iterator[str]:
     found = differences("har", "ridge").to_numpy()
     starts = range(PRIOR, len(found) - 1000, EVERY)
@@ -225,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked.page.mkdir(parents=True, exist_ok=True)
             (asked.page / f"{found.plan.id}.html").write_text(page.render(found), encoding="utf-8")
     print("\nreal S&P 500, both refitted yearly, a start every 21 dates, limit 504 dates, level 1/40")
-    print("\n".join(_replays()))
+    print("\n".join([*_replays(), *_frozen()]))
     print("\ndates until ridge over HAR reaches")
     print("\n".join(_power()))
     return _nulls(asked.paths)
