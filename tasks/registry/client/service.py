@@ -70,15 +70,7 @@ class Champion:
         }  # fmt: skip
         self.name = name
         self._reporter = Reporter(name, on_event)
-        self._keeper = Keeper(
-            name,
-            alias=alias,
-            version=str(version),
-            source=open_source(tracking_uri),
-            cache=Cache(cache),
-            keys=read_trusted(trusted_keys or ""),
-            reporter=self._reporter,
-        )
+        self._keeper = _keeper(name, self._settings, self._reporter)
         self._log = PredictionLog(log, on_problem=self._reporter.incomplete) if log else None
         self._others = Others(name, self._log, self._reporter)
         weakref.finalize(self, _let_go, self._others, self._log).atexit = False
@@ -257,6 +249,18 @@ def _attributed(said: pd.DataFrame, version: str, role: str) -> pd.DataFrame:
     columns: dict[str, Any] = {str(name): said[name] for name in said.columns}
     who = {"version": [version] * len(said), "role": [role] * len(said)}
     return pd.DataFrame(columns | who, copy=False)
+
+
+def _keeper(name: str, settings: dict[str, Any], reporter: Reporter) -> Keeper:
+    return Keeper(
+        name,
+        alias=settings["alias"],
+        version=settings["version"],
+        source=open_source(settings["tracking_uri"]),
+        cache=Cache(settings["cache"]),
+        keys=read_trusted(settings["trusted_keys"] or ""),
+        reporter=reporter,
+    )
 
 
 def _again(name: str, settings: dict[str, Any]) -> Champion:
