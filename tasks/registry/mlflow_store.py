@@ -351,7 +351,7 @@ def history(store: Store, name: str) -> tuple[VersionInfo, ...]:
     for alias, version in aliases.items():
         holders.setdefault(str(version), []).append(alias)
     ordered = sorted(versions, key=lambda item: -int(item.version))
-    return tuple(_version_info(item, tuple(sorted(holders.get(str(item.version), ())))) for item in ordered)
+    return tuple(VersionInfo.of(item, tuple(sorted(holders.get(str(item.version), ())))) for item in ordered)
 
 
 def newest(store: Store, name: str) -> tuple[str, str, dict[str, str]] | None:
@@ -360,24 +360,6 @@ def newest(store: Store, name: str) -> tuple[str, str, dict[str, str]] | None:
         order = ["version_number DESC"]
         found = store.client.search_model_versions(f"name='{name}'", max_results=1, order_by=order)
     return (name, str(found[0].version), dict(found[0].tags)) if found else None
-
-
-def _version_info(version: Any, aliases: tuple[str, ...]) -> VersionInfo:
-    tags = version.tags
-    registered = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds")
-    return VersionInfo(
-        name=version.name,
-        version=str(version.version),
-        aliases=aliases,
-        candidate=tags.get("candidate", ""),
-        engine=tags.get("engine", ""),
-        registered=registered,
-        promoted=tags.get("promoted", ""),
-        outcome=tags.get("outcome", ""),
-        reasons=tuple(json.loads(tags.get("reasons", "[]"))),
-        training_end=tags.get("training_end", ""),
-        run_id=version.run_id or "",
-    )
 
 
 def _aliased(store: Store, name: str, alias: str) -> Any:

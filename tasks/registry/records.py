@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
 
 from tasks.contracts import Candidate, EngineResult, FeatureMatrix, Rows, Snapshot
 from tasks.evaluation import Backtest, Decision, Evidence, Leaderboard, Score
@@ -148,3 +150,22 @@ class VersionInfo:
     reasons: tuple[str, ...]
     training_end: str
     run_id: str
+
+    @classmethod
+    def of(cls, version: Any, aliases: tuple[str, ...]) -> Self:
+        """From MLflow's own record of a version."""
+        tags = version.tags
+        registered = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+        return cls(
+            name=version.name,
+            version=str(version.version),
+            aliases=aliases,
+            candidate=tags.get("candidate", ""),
+            engine=tags.get("engine", ""),
+            registered=registered.isoformat(timespec="seconds"),
+            promoted=tags.get("promoted", ""),
+            outcome=tags.get("outcome", ""),
+            reasons=tuple(json.loads(tags.get("reasons", "[]"))),
+            training_end=tags.get("training_end", ""),
+            run_id=version.run_id or "",
+        )
