@@ -173,7 +173,8 @@ class Registry:
     def _ask(self, missing: str, question: Callable[[MlflowClient], T], seconds: float | None = ANSWER_SECONDS) -> Any:
         with self._in_words(missing):
             require_reachable(self._uri)
-            return within(seconds, lambda: question(self._client())) if seconds else question(self._client())
+            client = self._client()  # importing MLflow is not the registry's time
+            return within(seconds, lambda: question(client)) if seconds else question(client)
 
     def _client(self) -> MlflowClient:
         if self._opened is None:
