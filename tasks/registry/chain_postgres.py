@@ -144,7 +144,7 @@ class PostgresDatabase:
         """Undo what was written since the beginning; a connection that broke has been undone by the server."""
         if self._open:
             self._open = False
-            with suppress(self._driver.Error):
+            with suppress(self._driver.Error, OSError):
                 self._connection.run("ROLLBACK")
 
     def query(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
@@ -194,7 +194,7 @@ class PostgresDatabase:
             yield
         except self._driver.DatabaseError as error:
             raise self._refused(error) from None
-        except self._driver.InterfaceError as error:
+        except (self._driver.InterfaceError, OSError) as error:
             raise StorageError(
                 f"{self.where}: {LEDGER} cannot be reached: {self._clean(str(error))}. What was being written when the "
                 "connection broke is there whole or not at all; run again"

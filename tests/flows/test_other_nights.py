@@ -92,7 +92,8 @@ def test_a_champion_is_refreshed_by_licence_with_later_bars(nights: dict[str, di
     before, after = nights["half-a-year-ago"], nights["today"]
     assert before["decision"]["outcome"] in ("promoted", "baseline")
     assert after["decision"]["outcome"] == "refreshed"
-    assert after["decision"]["champion_version"] == "2"
+    assert after["decision"]["champion_version"] == after["decision"]["version"]
+    assert after["decision"]["champion_version"] != before["decision"]["champion_version"]
     assert after["reading"]["licence"].startswith("granted")
 
 

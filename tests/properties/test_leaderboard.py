@@ -124,6 +124,9 @@ def test_a_shortlist_holds_every_baseline_and_no_more_leaders_than_asked_for(
     assert {c.name for c in candidates} - costly <= set(found.names)
     assert len(costly & set(found.names)) == min(leaders, len(costly))
     assert set(found.names) | set(found.left) == set(found.losses)
-    if kept := costly & set(found.names):
-        worst = max(found.losses[name] for name in kept)
-        assert all(found.losses[name] >= worst * (1 - 1e-11) for name in costly - kept)
+    engine = {c.name: c.engine for c in candidates}
+    for name in costly & set(found.names):
+        better = [other for other in costly & set(found.left) if found.losses[other] < found.losses[name] * (1 - 1e-11)]
+        assert all(engine[other] != engine[name] for other in better), "an engine's better models come first"
+        own = [found.losses[other] for other in costly if engine[other] == engine[name]]
+        assert not better or found.losses[name] <= min(own) * (1 + 1e-11), "each engine's best walks before a second"

@@ -63,7 +63,7 @@ def test_a_deleted_ledger_is_not_silently_made_anew(store: Store, tmp_path: Path
         assert str(ledger_path()) in said
         assert "holds 0 nights and 0 reads of the gate" in said
         assert f"{NAME} version 1 (outcome 1, read 1 of its term)" in said
-        assert "Restore the file from a backup" in said
+        assert "Restore it from a backup" in said
         assert f'nocturne ledger {NAME} --begin-anew "why"' in said
     shutil.copyfile(kept, ledger_path())
     task.open_registry.fn(NAME)
