@@ -13,7 +13,6 @@ tells what became of its predictions does, see ``AdaptiveIntervals`` (Gibbs and 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...contracts import Target
-from ...documents import from_json
-from ...errors import IntegrityError, ModelInputError, StorageError
+from ...errors import IntegrityError, ModelInputError
 from ...features.matrix import compute, lookback
 from .bars import SymbolBars
+from .part import read_part
 
 Floats = npt.NDArray[np.float64]
 
@@ -194,20 +193,9 @@ def read_intervals(bundle: Path) -> Intervals | None:
     Raises IntegrityError for a malformed or unknown document, StorageError if it cannot be read.
     """
     path = bundle / INTERVALS
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    found: Intervals | None = read_part(path, Intervals, FORMAT, "intervals")
+    if found is None:
         return None
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise IntegrityError(f"{path}: not a JSON document: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise IntegrityError(f"{path}: not intervals of format {FORMAT}; this client may be too old")
-    try:
-        found: Intervals = from_json(Intervals, document)
-    except (TypeError, ValueError) as error:
-        raise IntegrityError(f"{path}: malformed intervals: {error}") from error
     if not 0 < len(found.scores) <= found.residuals or found.scaling.kind not in ("one", "volatility"):
         raise IntegrityError(f"{path}: malformed intervals: {len(found.scores)} scores, scale {found.scaling.kind!r}")
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ from .panel import Rows, predict_panel
 from .scorers import Floats, Scorer, load_scorer
 from .statistics import read_statistics
 from .tail import Tail
+
+if TYPE_CHECKING:
+    from .streaming import Streaming
 
 
 class Predictor:
@@ -114,6 +118,12 @@ class Predictor:
         from .contributions import contributions  # noqa: PLC0415 - not needed to predict
 
         return contributions(self, bars, top)
+
+    def streaming(self, symbol: str = "") -> Streaming:
+        """A stream of one symbol's bars, which carries the indicators' state; see ``streaming.Streaming``."""
+        from .streaming import Streaming  # noqa: PLC0415 - it is made from this class
+
+        return Streaming(self, symbol)
 
     def _predict(self, read: list[SymbolBars], *, last: bool) -> list[tuple[Rows, Floats]]:
         """For each symbol, the places of the bars that are predicted, and their predictions."""

@@ -6,12 +6,10 @@ it, and whoever watches for drift does. Models of an earlier format have none.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...documents import from_json
-from ...errors import IntegrityError, StorageError
+from .part import read_part
 
 STATISTICS = "statistics.json"
 FORMAT = 1
@@ -56,19 +54,5 @@ def read_statistics(bundle: Path) -> TrainingStatistics | None:
 
     Raises IntegrityError for a malformed or unknown document, StorageError if it cannot be read.
     """
-    path = bundle / STATISTICS
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise IntegrityError(f"{path}: not a JSON document: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise IntegrityError(f"{path}: not training statistics of format {FORMAT}; this client may be too old")
-    try:
-        found: TrainingStatistics = from_json(TrainingStatistics, document)
-    except (TypeError, ValueError) as error:
-        raise IntegrityError(f"{path}: malformed training statistics: {error}") from error
+    found: TrainingStatistics | None = read_part(bundle / STATISTICS, TrainingStatistics, FORMAT, "training statistics")
     return found

@@ -71,6 +71,14 @@ def test_bars_come_in_any_reasonable_form(tmp_path: Path, history: pd.DataFrame,
     assert stream.predict() == pytest.approx(predictor.predict(whole)["prediction"].iloc[0], rel=1e-12)
 
 
+def test_a_loaded_model_gives_a_stream_of_itself(tmp_path: Path, history: pd.DataFrame) -> None:
+    predictor = predictor_of(tmp_path)
+    stream = predictor.streaming()
+    stream.warm(history)
+    assert stream.predictor is predictor
+    assert stream.predict() == pytest.approx(predictor.predict(history)["prediction"].iloc[0], rel=1e-9)
+
+
 def test_too_few_bars_says_how_many_are_needed(tmp_path: Path, history: pd.DataFrame) -> None:
     predictor = predictor_of(tmp_path)
     stream = Streaming(predictor)
