@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 export NOCTURNE_HOME ?= $(CURDIR)/var
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench client leaks lock lock-check format clean run doctor
+.PHONY: help demo test check bench client leaks faults lock lock-check format clean run doctor
 
 help: ## list the targets
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,10 +53,13 @@ client: $(STAMP) ## the wheel that consumers install, into dist/
 leaks: $(STAMP) ## plant every leak in real bars and show which defence catches it
 	@$(BIN)/python -m tests.leaks
 
+faults: $(STAMP) ## inject every fault and bad input and show what happened
+	@$(BIN)/python -W ignore -m tests.faults
+
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml > /dev/null
 
-LOCK_OPTIONS := --extra engines --extra backtest --extra signing --extra monitor --extra postgres --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
+LOCK_OPTIONS := --extra engines --extra backtest --extra signing --extra monitor --extra postgres --extra vendors --extra cluster --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
 
 # Compiling over the present lock changes it only where pyproject.toml asks for something that the lock does not hold.
 lock-check: $(STAMP)

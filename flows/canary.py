@@ -8,27 +8,32 @@ baseline may come out: whatever is promoted there was promoted by a leak or by l
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prefect import flow
 
 from flows import settings
-from flows.nightly import nightly
+from flows.apart import apart
+from flows.automations import tell_failure
+from flows.nightly import run
 from tasks.bars.task import ingest
 from tasks.errors import RegistryError
 from tasks.leaderboard.task import market_of_noise
+from tasks.masking import at_the_edge
 from tasks.problem import Problem
 from tasks.report.facts import Facts
 from tasks.storage import home
 
-HOME = "NOCTURNE_HOME"
-ELSEWHERE = ("NOCTURNE_TRACKING_URI", "MLFLOW_TRACKING_URI", "NOCTURNE_LEDGER_URL")
 
-
-@flow(name="canary", flow_run_name="canary {problem.name}")
+@flow(
+    name="canary",
+    flow_run_name="canary {problem.name}",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+    on_cancellation=[tell_failure],
+)
+@at_the_edge
 def canary(problem: Problem, seed: int = 0) -> Facts:
     """Run the problem's night on noise; another seed makes another market, and 0 stands for this week's own.
 
@@ -37,8 +42,8 @@ def canary(problem: Problem, seed: int = 0) -> Facts:
     settings.reserve()
     seed = seed or this_week()
     noise = market_of_noise(problem, ingest(problem), seed)
-    with state_of_its_own(f"{problem.name}-{seed}"):
-        facts = nightly(noise)
+    with apart(place(f"{problem.name}-{seed}")):
+        facts = run(noise)
     if facts.decision.outcome == "promoted" or facts.leaderboard.alarms:
         raise RegistryError(
             f"{problem.name}: on a market of noise (seed {seed}) the night ended as '{facts.decision.outcome}' with "
@@ -53,17 +58,6 @@ def this_week() -> int:
     return 100 * year + week
 
 
-@contextmanager
-def state_of_its_own(market: str) -> Iterator[None]:
-    """Registry, ledger and stages below ``canaries/state`` of the state folder while the block runs.
-
-    A tracking server or ledger that the environment names is left alone meanwhile. Variables are changed and never
-    taken away: see ``settings.reserve``.
-    """
-    folder = home() / "canaries" / "state" / market
-    before = {HOME: str(home()), **{name: os.environ.get(name, "") for name in ELSEWHERE}}
-    os.environ.update({HOME: str(folder), **dict.fromkeys(ELSEWHERE, "")})
-    try:
-        yield
-    finally:
-        os.environ.update(before)
+def place(market: str) -> Path:
+    """Where a market of noise has its registry, ledger and stages."""
+    return home() / "canaries" / "state" / market

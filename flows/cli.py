@@ -1,29 +1,42 @@
 """The ``nocturne`` command: thin over the same functions that the flows call.
 
 Standard output holds the result (with ``--json`` one JSON document and nothing else); progress, warnings and errors go
-to standard error. Exit codes: 0 done, 2 bad usage or configuration, 3 bad data, 4 no engine gave a result.
+to standard error. Exit codes: 0 done, 2 bad usage or configuration, 3 bad data, 4 no engine gave a result, 5 another
+run is at work.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, cast
 
 import typer
-import yaml
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from flows import cli_bars, cli_card, cli_client, cli_keys, cli_monitor, cli_registry, cli_rollout, settings
-from flows.options import Json, show
+from flows import (
+    cli_backfill,
+    cli_bars,
+    cli_card,
+    cli_client,
+    cli_fleet,
+    cli_keys,
+    cli_monitor,
+    cli_registry,
+    cli_rollout,
+    cli_services,
+    cli_transfer,
+    cli_watching,
+    settings,
+)
+from flows.chosen import named
+from flows.options import Budget, Changes, File, Json, Name, show
+from flows.restart import STAGES, Stage
 from tasks.errors import ConfigurationError, NocturneError
-from tasks.storage import PROJECT
 
 app = typer.Typer(
     name="nocturne",
@@ -33,7 +46,6 @@ app = typer.Typer(
     add_completion=False,
 )
 err = Console(stderr=True)
-PROBLEMS = PROJECT / "deployments" / "problems"
 
 
 def main() -> None:
@@ -52,33 +64,42 @@ def main() -> None:
 
 @app.command(rich_help_panel="Nights")
 def run(
-    problem: Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")] = "",
-    file: Annotated[Path | None, typer.Option(help="A problem file instead of a name.")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")] = None,
-    budget: Annotated[Literal["demo", "nightly"], typer.Option(help="How hard to search.")] = "demo",
+    problem: Name = "",
+    file: File = None,
+    changes: Changes = None,
+    budget: Budget = "demo",
     again: Annotated[bool, typer.Option("--again", help="Run the flow even if nothing changed.")] = False,
+    restart_from: Annotated[
+        str,
+        typer.Option("--restart-from", metavar="STAGE", help=f"Compute anew from this stage on: {', '.join(STAGES)}."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Run a night: ingest, features, search, leaderboard, gate, registry, report."""
     from flows import unchanged
+    from tasks.registry.leases import refuse_if_held
 
     begun = time.monotonic()
-    chosen = _problem(problem, file, changes or [], budget)
-    mark = unchanged.fingerprint(chosen)
-    before = None if again else unchanged.last_night(chosen, mark)
+    if restart_from not in ("", *STAGES):
+        raise ConfigurationError(
+            f"--restart-from {restart_from}: there is no such stage; there are {', '.join(STAGES)}"
+        )
+    chosen = named(problem, file, changes, budget)
+    refuse_if_held(chosen.name)
+    before = None if again or restart_from else unchanged.last_night(chosen, unchanged.fingerprint(chosen))
     if before is not None and _champion_is(chosen.name, before):
         document = unchanged.answer(chosen, before, time.monotonic() - begun)
     else:
-        document = _night(chosen, mark)
+        document = _night(chosen, cast("Stage", restart_from))
     show(as_json, document, _render_night)
 
 
 @app.command(rich_help_panel="Nights")
 def canary(
-    problem: Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")] = "",
-    file: Annotated[Path | None, typer.Option(help="A problem file instead of a name.")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")] = None,
-    budget: Annotated[Literal["demo", "nightly"], typer.Option(help="How hard to search.")] = "demo",
+    problem: Name = "",
+    file: File = None,
+    changes: Changes = None,
+    budget: Budget = "demo",
     seed: Annotated[int, typer.Option(help="Another seed makes another market; 0: this week's.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -86,45 +107,12 @@ def canary(
     from flows import interrupt, progress
     from tasks.report.document import document as as_document
 
-    chosen = _problem(problem, file, changes or [], budget)
+    chosen = named(problem, file, changes, budget)
     with progress.shown(err), interrupt.ends_at_once(err):
         from flows.canary import canary as run_canary
 
         document = as_document(run_canary(chosen, seed))
     show(as_json, document, _render_night)
-
-
-def _problem(name: str, file: Path | None, changes: list[str], budget: Literal["demo", "nightly"]) -> Any:
-    from tasks import problem as problems
-
-    if bool(name) == bool(file):
-        raise ConfigurationError(f"name a problem ({_known()}) or give --file problem.yaml, one of the two")
-    path = file or PROBLEMS / f"{name}.yaml"
-    if file is None and (not path.is_file() or path.resolve().parent != PROBLEMS):
-        raise ConfigurationError(f"no problem '{name}' in {PROBLEMS}; there are: {_known()}")
-    overrides = dict(_assignment(change) for change in changes)
-    for field in overrides:
-        if field not in problems.Problem.model_fields:
-            near = difflib.get_close_matches(field, problems.Problem.model_fields, n=1)
-            raise ConfigurationError(
-                f"--set {field}: a problem has no such field"
-                + (f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(problems.Problem.model_fields)}")
-            )
-    return problems.load(path, budget, overrides)
-
-
-def _known() -> str:
-    return ", ".join(sorted(path.stem for path in PROBLEMS.glob("*.yaml")))
-
-
-def _assignment(change: str) -> tuple[str, Any]:
-    field, separator, value = change.partition("=")
-    if not separator or not field:
-        raise ConfigurationError(f"--set takes field=value, got '{change}'")
-    try:
-        return field.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"--set {field}: value '{value}' is not readable as YAML") from error
 
 
 def _champion_is(name: str, document: dict[str, Any]) -> bool:
@@ -134,8 +122,8 @@ def _champion_is(name: str, document: dict[str, Any]) -> bool:
     return bool((champion.version if champion else "") == document["decision"]["champion_version"])
 
 
-def _night(problem: Any, mark: str) -> dict[str, Any]:
-    from flows import interrupt, progress, unchanged
+def _night(problem: Any, restart_from: Stage) -> dict[str, Any]:
+    from flows import interrupt, progress
     from tasks.report.document import document as as_document
 
     clock = progress.StageClock()
@@ -143,11 +131,10 @@ def _night(problem: Any, mark: str) -> dict[str, Any]:
         with clock.stage("start"):
             from prefect import tags
 
-            from flows.nightly import nightly  # imports Prefect
+            from flows.nightly import run as run_night  # imports Prefect
         with tags(problem.name, problem.target, "manual"):
-            document = as_document(nightly(problem))
+            document = as_document(run_night(problem, restart_from))
     document["seconds"] = _whole(clock, document["seconds"])
-    unchanged.record(problem, mark, document, partial=not (document["whole"] and document["reproducible"]))
     return document
 
 
@@ -189,12 +176,18 @@ def _render_doctor(document: dict[str, Any]) -> None:
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Nights": (cli_fleet.fleet, cli_backfill.backfill),
+    "Services": (cli_services.up, cli_services.down, cli_services.status),
     "Bars": (cli_bars.check, cli_bars.features),
+    "Transfer": (cli_transfer.pretrain, cli_transfer.backbones),
     "Models": (
         cli_registry.models, cli_card.card, cli_bars.predict, cli_client.pull, cli_client.serve, cli_keys.verify,
         cli_registry.rollback,
     ),
-    "Watching": (cli_monitor.monitor, cli_rollout.shadow, cli_rollout.rollout, cli_registry.ledger),
+    "Watching": (
+        cli_watching.problems, cli_watching.logs, cli_monitor.monitor, cli_rollout.shadow, cli_rollout.rollout,
+        cli_registry.ledger,
+    ),
 }  # fmt: skip
 """The other commands, by what they are about; help shows them in this order."""
 

@@ -27,13 +27,13 @@ def models(
 ) -> None:
     """List registered models: versions, aliases, when and why each was promoted or not; or every move of an alias."""
     from tasks.documents import to_json
-    from tasks.registry import mlflow_store, projection
+    from tasks.registry import mlflow_place, mlflow_store, projection
 
     store = mlflow_store.open_store()
     chosen = (name,) if name else mlflow_store.names(store)
     mended = [words for each in chosen for words in projection.mend(store, each)]
     versions = [to_json(version) for each in chosen for version in mlflow_store.history(store, each)]
-    document: dict[str, Any] = {"tracking_uri": mlflow_store.shown_uri(), "models": versions, "mended": mended}
+    document: dict[str, Any] = {"tracking_uri": mlflow_place.shown_uri(), "models": versions, "mended": mended}
     if moves:
         document["history"] = _moves(chosen)
     _warn(mended)

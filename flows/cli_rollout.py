@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from flows.options import Json, show
-from tasks.rollout.plan import LIMIT_DATES, LIMIT_RANGE
+from flows.chosen import named
+from flows.options import Changes, File, Json, Name, show
+from tasks.rollout.plan import LIMIT_DATES, LIMIT_RANGE, Mode
+
+if TYPE_CHECKING:
+    from tasks.problem import Problem
 
 LEAST, MOST = LIMIT_RANGE
-Name = Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")]
-File = Annotated[Path | None, typer.Option(help="A problem file instead of a name.")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
 Version = Annotated[str, typer.Option(help="The version to try; else the challenger, or the newest that never led.")]
 Limit = Annotated[
     int, typer.Option("--limit-dates", help="After so many dates the champion stays.", min=LEAST, max=MOST)
@@ -24,45 +25,43 @@ Score = Annotated[bool, typer.Option("--score", help="Score what is new and deci
 Stop = Annotated[bool, typer.Option("--stop", help="End it: the champion stays.")]
 
 
-def shadow(
-    name: Name = "",
-    version: Version = "",
-    file: File = None,
-    changes: Changes = None,
-    limit_dates: Limit = LIMIT_DATES,
-    score: Score = False,
-    stop: Stop = False,
-    as_json: Json = False,
-) -> None:
-    """Let a version predict beside the champion, seen by nobody; or show how that stands."""
-    _run("shadow", (name, file, changes), version, limit_dates, score=score, stop=stop, as_json=as_json)
+def _command(title: str, mode: Mode, what: str) -> Callable[..., None]:
+    def command(
+        name: Name = "",
+        version: Version = "",
+        file: File = None,
+        changes: Changes = None,
+        limit_dates: Limit = LIMIT_DATES,
+        score: Score = False,
+        stop: Stop = False,
+        as_json: Json = False,
+    ) -> None:
+        problem = named(name, file, changes, "nightly")
+        _run(problem, mode, version, limit_dates, score=score, stop=stop, as_json=as_json)
+
+    command.__name__, command.__doc__ = title, what
+    return command
 
 
-def rollout(
-    name: Name = "",
-    version: Version = "",
-    file: File = None,
-    changes: Changes = None,
-    limit_dates: Limit = LIMIT_DATES,
-    score: Score = False,
-    stop: Stop = False,
-    as_json: Json = False,
-) -> None:
-    """Let a version take over gradually as evidence grows; or show how that stands, and how long it will take."""
-    _run("gradual", (name, file, changes), version, limit_dates, score=score, stop=stop, as_json=as_json)
+shadow = _command(
+    "shadow", "shadow", "Let a version predict beside the champion, seen by nobody; or show how that stands."
+)
+rollout = _command(
+    "rollout",
+    "gradual",
+    "Let a version take over gradually as evidence grows; or show how that stands, and how long it will take.",
+)
 
 
-def _run(mode: Any, where: tuple[str, Path | None, list[str] | None], version: str, limit: int, **asked: bool) -> None:
+def _run(problem: Problem, mode: Mode, version: str, limit: int, **asked: bool) -> None:
     from flows import interrupt, progress
-    from flows.cli import _problem
 
-    problem = _problem(where[0], where[1], where[2] or [], "nightly")
     err = Console(stderr=True)
     with progress.shown(err), interrupt.ends_at_once(err):
         show(asked["as_json"], _document(problem, mode, version, limit, **asked), _render)
 
 
-def _document(problem: Any, mode: Any, version: str, limit: int, *, score: bool, stop: bool, **_: bool) -> Any:
+def _document(problem: Problem, mode: Mode, version: str, limit: int, *, score: bool, stop: bool, **_: bool) -> Any:
     from tasks.rollout import store
 
     going = store.current(problem.name)

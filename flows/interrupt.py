@@ -15,6 +15,8 @@ from collections.abc import Iterator
 import psutil
 from rich.console import Console
 
+from tasks import journal
+
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,6 +41,17 @@ def ends_at_once(console: Console) -> Iterator[None]:
         os.close(told)
 
 
+def end_engines() -> None:
+    """Kill the engines and whatever else this process started in a session of its own; a server of Prefect's is not.
+
+    Their threads then end by themselves, so that a flow that was cancelled ends in seconds and leaves no process.
+    """
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(child.pid) == child.pid:
+                os.killpg(child.pid, signal.SIGKILL)
+
+
 def _wait(heard: int, console: Console) -> None:
     while number := os.read(heard, 1):
         if number[0] in SIGNALS:
@@ -50,6 +63,7 @@ def _end(console: Console) -> None:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
+    journal.interrupted()
     console.show_cursor(True)
     console.print("\ninterrupted: no champion was changed; finished stages are kept and will be reused", soft_wrap=True)
     os._exit(INTERRUPTED)

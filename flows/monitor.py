@@ -20,12 +20,14 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows import settings
+from flows import guard, settings
+from flows.automations import tell_failure
 from tasks.bars.task import ingest
 from tasks.drift.measure import WINDOW, Subject
 from tasks.drift.task import ask_for_retraining, measure_drift, publish_drift
 from tasks.drift.values import DriftReport
 from tasks.features.task import build_features
+from tasks.masking import at_the_edge
 from tasks.problem import Problem
 from tasks.registry import mlflow_store
 from tasks.registry.service import InService
@@ -34,13 +36,23 @@ from tasks.registry.watched import Watched, show_drift, watched
 from tasks.splits.task import make_rows
 
 
-@flow(name="monitor", flow_run_name="monitor {problem.name}")
+@flow(
+    name="monitor",
+    flow_run_name="monitor {problem.name}",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+    on_cancellation=[tell_failure],
+)
+@at_the_edge
 def monitor(problem: Problem, window: int = WINDOW) -> DriftReport:
     """Judge the champion's recipe on every session since it came in; the module's text lists the steps.
 
-    Raises RegistryError without a champion, and what ingest, features and labels raise.
+    A run whose schedule's day has no session is skipped. Raises RegistryError without a champion, and what ingest,
+    features and labels raise.
     """
     settings.reserve()
+    if reason := guard.reason_to_skip(problem, guard.scheduled()):
+        return guard.skipped(problem, reason, told=False)  # type: ignore[return-value]
     store = mlflow_store.open_store()
     served = watched(store, problem.name)
     snapshot = ingest(problem)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from flows.chosen import Level
+
+Name = Annotated[str, typer.Argument(help="Name of a problem in deployments/problems.")]
+File = Annotated[Path | None, typer.Option(help="A problem file instead of a name.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="field=value; may be repeated.")]
+Budget = Annotated[Level, typer.Option(help="How hard to search.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
 Tz = Annotated[str, typer.Option(help="Time zone of stamps that carry none, for example America/New_York.")]
 Calendar = Annotated[str, typer.Option(help="Exchange calendar: XNYS, 24/7, …")]

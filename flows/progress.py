@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 3.0
-ENGINES = ("baseline", "linear", "h2o", "autokeras")
-BUDGETED = ("h2o", "autokeras")
+ENGINES = ("baseline", "linear", "h2o", "autokeras", "transfer")
+BUDGETED = ("h2o", "autokeras", "transfer", "pretrain")
 log = logging.getLogger("nocturne.progress")
 
 

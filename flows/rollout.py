@@ -25,40 +25,51 @@ from typing import Any
 
 from prefect import flow
 
-from flows import settings
+from flows import guard, settings
+from flows.automations import tell_failure
 from tasks.bars.task import ingest
 from tasks.contracts import Rows, Snapshot
 from tasks.errors import ConfigurationError
 from tasks.features.task import build_features
 from tasks.live import Action, Standing
+from tasks.masking import at_the_edge
 from tasks.problem import Problem
 from tasks.registry import mlflow_store, promotions, rollouts
 from tasks.registry.ledger import Ledger
+from tasks.rollout import rules, words
 from tasks.rollout import store as stores
-from tasks.rollout import words
 from tasks.rollout.assess import Assessment
-from tasks.rollout.machine import e_text
-from tasks.rollout.plan import LIMIT_DATES, SHARES, Ending, Mode, Outcome, Plan
+from tasks.rollout.plan import LIMIT_DATES, Ending, Mode, Outcome, Plan
 from tasks.rollout.reading import store_of, told, where
 from tasks.rollout.task import assessment, draft, publish, record
 from tasks.splits.task import make_rows
 from tasks.storage import home
 
-ENDINGS: dict[str, Outcome] = {"promotes": "promoted", "rolls back": "rolled back", "keeps": "kept"}
 
-
-@flow(name="rollout", flow_run_name="rollout {problem.name}")
+@flow(
+    name="rollout",
+    flow_run_name="rollout {problem.name}",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+    on_cancellation=[tell_failure],
+)
+@at_the_edge
 def rollout(problem: Problem) -> dict[str, Any]:
-    """One night of the rollout that goes on under the problem's name; its document. Without one, nothing is done."""
+    """One night of the rollout that goes on under the problem's name; its document. Without one, nothing is done.
+
+    A run whose schedule's day has no session is skipped.
+    """
     settings.reserve()
+    if reason := guard.reason_to_skip(problem, guard.scheduled()):
+        return guard.skipped(problem, reason, told=False)  # type: ignore[return-value]
     with stores.lease(problem.name):
         found = stores.current(problem.name) or _resumed(problem)
         if found is None:
             return told(problem.name)
         plan = found.plan
-        _require_same(plan, problem)
+        rules.require_same(plan, problem)
         now = _standing(plan)
-        if not (_finished(plan, now) or _superseded(plan, now)):
+        if not _over(plan, now):
             snapshot, rows = _rows(problem)
             _score(plan, now, snapshot, rows)
             _act(plan, now, assessment(plan, snapshot, str(home() / "live" / problem.name)))
@@ -67,6 +78,7 @@ def rollout(problem: Problem) -> dict[str, Any]:
 
 
 @flow(name="begin a rollout", flow_run_name="begin a rollout {problem.name}")
+@at_the_edge
 def begin(problem: Problem, version: str = "", mode: Mode = "gradual", limit: int = LIMIT_DATES) -> dict[str, Any]:
     """Agree on a rollout or a shadow of a version (the challenger, or the newest that never led), and put it in place.
 
@@ -77,7 +89,7 @@ def begin(problem: Problem, version: str = "", mode: Mode = "gradual", limit: in
     with stores.lease(problem.name):
         going = stores.current(problem.name)
         if going is not None:
-            _require_alike(going.plan, version, mode)
+            rules.require_alike(going.plan, version, mode)
         plan = (going or _begun(problem, version, mode, limit)).plan
         _standing(plan)
         stands = assessment(plan)
@@ -130,15 +142,7 @@ def _dropped(name: str, outcome: Outcome, why: str) -> bool:
 
 def _agreed(problem: Problem, data: tuple[Snapshot, Rows], version: str, mode: Mode, limit: int) -> Plan:
     store, (snapshot, rows) = mlflow_store.open_store(), data
-    with Ledger.open() as ledger:
-        now = promotions.standing(ledger, problem.name)
-        if not now.champion:
-            raise ConfigurationError(f"{problem.name} has no champion yet: nocturne run {problem.name}")
-        challenger = rollouts.rival(store, problem.name, rollouts.chosen(store, problem.name, now, version))
-        champion = rollouts.rival(store, problem.name, now.champion)
-        rollouts.require_comparable(champion, challenger, problem)
-        if mode == "gradual":
-            promotions.require_proved(store, ledger, problem.name, challenger.version)
+    champion, challenger = rollouts.contest(store, problem, version, shown=mode == "gradual")
     gated = rollouts.predictions(store, problem.name, (champion.gated_uri, challenger.gated_uri), snapshot)
     plan = draft(
         problem, rows, (gated[0], gated[1]),
@@ -160,25 +164,17 @@ def _paid(agreed: Plan, problem: Problem, data: tuple[Snapshot, Rows]) -> Plan:
     """With the read that pays for it: the one it has already, where a run died after that. A shadow costs nothing."""
     if agreed.mode == "shadow":
         return agreed
-    challenger = rollouts.rival(mlflow_store.open_store(), agreed.name, agreed.challenger)
-    with Ledger.open() as ledger:
-        reading = rollouts.claim(ledger, problem, data, challenger, agreed.evidence)
-    approved = challenger.approved and reading.row == challenger.read_row
+    reading, approved = rollouts.paid(problem, data, agreed.challenger, agreed.evidence)
     return replace(agreed, read=reading.k, read_row=reading.row, level=reading.level, approved=approved)
 
 
 def _standing(plan: Plan) -> Standing:
     """Who holds the aliases; those of a rollout that was only agreed on are moved first."""
-    store = mlflow_store.open_store()
     with Ledger.open() as ledger:
         now = promotions.standing(ledger, plan.name)
         begun = rollouts.has_begun(ledger, plan.name, plan.evidence)
-        if begun or now.champion in ("", plan.challenger):
-            return now
-        share = 0.0 if plan.mode == "shadow" else SHARES[0]
-        wanted = replace(now, challenger=plan.challenger, share=share)
-        why = f"{plan.mode} of version {plan.challenger} ({plan.challenger_is}) begins"
-        return rollouts.move(store, ledger, now, wanted, action="challenged", why=why, evidence=plan.evidence)
+    wanted = None if begun else rules.begin(plan, now)
+    return now if wanted is None else _move(plan, now, "challenged", *wanted)
 
 
 def _score(plan: Plan, now: Standing, snapshot: Snapshot, rows: Rows) -> None:
@@ -191,20 +187,44 @@ def _score(plan: Plan, now: Standing, snapshot: Snapshot, rows: Rows) -> None:
 
 def _act(plan: Plan, now: Standing, found: Assessment) -> None:
     """Move what the last step says; nothing where it is so already."""
-    step = found.step
-    if step.ends:
-        _end(plan, now, ENDINGS[step.verb], step.why)
-    elif plan.mode == "gradual":
-        why = f"E is {e_text(found.state.log_e)} of {1 / plan.level:.4g} after {found.state.dates:,} dates"
-        _move(plan, now, "rollout", why, share=step.share)
+    if found.step.ends:
+        _end(plan, now, rules.ENDINGS[found.step.verb], found.step.why)
+        return
+    wanted = rules.stepped(plan, now, found)
+    if wanted is not None:
+        _move(plan, now, "rollout", *wanted)
+
+
+def _over(plan: Plan, now: Standing) -> bool:
+    """End what an earlier run had decided and died over, or what others have made pointless; whether there was that."""
+    if _finished(plan, now):
+        return True
+    champion = rollouts.rival(mlflow_store.open_store(), plan.name, now.champion) if now.champion else None
+    recipe, candidate = (champion.recipe_sha256, champion.candidate) if champion else ("", "")
+    why = rules.superseded(plan, now, recipe=recipe, candidate=candidate)
+    if why:
+        _end(plan, now, "superseded", why)
+    return bool(why)
+
+
+def _finished(plan: Plan, now: Standing) -> bool:
+    with Ledger.open() as ledger:
+        moved = rollouts.took_over(ledger, plan.name, plan.evidence)
+    left = rules.left_off(plan, now, where(plan).step, took_over=moved)
+    if left is None:
+        return False
+    if left[0] == "promoted":  # the alias has moved, and may have moved on
+        _conclude(plan, *left)
+    else:
+        _end(plan, now, *left)
+    return True
 
 
 def _end(plan: Plan, now: Standing, outcome: Outcome, why: str) -> None:
     """Aliases first, then the ledger's word on it, then the folder's: who dies in between is finished by the next."""
-    if outcome == "promoted":
-        _move(plan, now, "promoted", why, champion=plan.challenger, challenger="", share=0.0)
-    elif now.challenger == plan.challenger:
-        _move(plan, now, "rolled back" if outcome == "rolled back" else "rollout", why, challenger="", share=0.0)
+    wanted = rules.ended(plan, now, outcome)
+    if wanted is not None:
+        _move(plan, now, wanted[1], wanted[0], why)
     _conclude(plan, outcome, why)
 
 
@@ -219,58 +239,8 @@ def _conclude(plan: Plan, outcome: Outcome, why: str) -> None:
     store_of(plan).end(Ending(outcome=outcome, at=at, dates=where(plan).state.dates, why=(why,)))
 
 
-def _move(plan: Plan, now: Standing, action: Action, why: str, **change: Any) -> None:
+def _move(plan: Plan, now: Standing, action: Action, wanted: Standing, why: str) -> Standing:
     """From the standing that the decision was made on: whoever was faster makes this one fail, and nothing moves."""
     store = mlflow_store.open_store()
     with Ledger.open() as ledger:
-        wanted = replace(now, **change)
-        rollouts.move(store, ledger, now, wanted, action=action, why=why, evidence=plan.evidence)
-
-
-def _finished(plan: Plan, now: Standing) -> bool:
-    """End what an earlier run had decided and died over, whatever has become of the aliases since."""
-    step = where(plan).step
-    with Ledger.open() as ledger:
-        moved = rollouts.took_over(ledger, plan.name, plan.evidence)
-    if moved or now.champion == plan.challenger:
-        _conclude(plan, "promoted", step.why if step.verb == "promotes" else "the challenger is champion")
-        return True
-    if step.verb in ("rolls back", "keeps"):
-        _end(plan, now, ENDINGS[step.verb], step.why)
-        return True
-    return False
-
-
-def _superseded(plan: Plan, now: Standing) -> bool:
-    """End a rollout whose champion or challenger others have replaced. A champion refitted is still the champion."""
-    why = _replaced(plan, now)
-    if why:
-        _end(plan, now, "superseded", why)
-    return bool(why)
-
-
-def _replaced(plan: Plan, now: Standing) -> str:
-    if not now.champion:
-        return "there is no champion now that the challenger could be compared with"
-    champion = rollouts.rival(mlflow_store.open_store(), plan.name, now.champion)
-    if now.champion != plan.champion and champion.recipe_sha256 != plan.champion_recipe:
-        return f"version {now.champion} ({champion.candidate}) is champion now, another recipe than was compared with"
-    if now.challenger != plan.challenger:
-        return f"the challenger is {f'version {now.challenger}' if now.challenger else 'none'} now"
-    return ""
-
-
-def _require_same(plan: Plan, problem: Problem) -> None:
-    if plan.predicts != problem.predicts:
-        raise ConfigurationError(
-            f"{plan.name}: its rollout compares forecasts of {plan.predicts}, this problem is {problem.predicts}: "
-            "run it with the problem that it began with, or end it (nocturne rollout NAME --stop)"
-        )
-
-
-def _require_alike(plan: Plan, version: str, mode: Mode) -> None:
-    if (version and version != plan.challenger) or mode != plan.mode:
-        raise ConfigurationError(
-            f"{plan.name}: {plan.mode} of version {plan.challenger} has been going on since {plan.started[:10]}; end "
-            f"it first: nocturne rollout {plan.name} --stop"
-        )
+        return rollouts.move(store, ledger, now, wanted, action=action, why=why, evidence=plan.evidence)

@@ -6,9 +6,12 @@ loopback, all state below the state folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 from pathlib import Path
 
+from flows.services import state
 from tasks.errors import ConfigurationError
 from tasks.storage import home
 
@@ -25,6 +28,10 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "KERAS_BACKEND": "jax",
+    # A tracking server that hangs or is gone is told of within minutes; MLflow's own limits add up to a quarter of an
+    # hour a request. A restart of it is outlasted: the pauses between the tries double, from 2 s on.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
 }
 
 # MLflow, pandera, threadpoolctl and the canary write these while other threads run. In C, adding a variable moves the
@@ -32,6 +39,7 @@ DEFAULTS = {
 WRITTEN_LATER = {
     "NOCTURNE_LEDGER_URL": "",
     "NOCTURNE_TRACKING_URI": "",
+    "NOCTURNE_MLFLOW_URL": "",
     "MLFLOW_TRACKING_URI": "",
     "MLFLOW_REGISTRY_URI": "",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -52,20 +60,42 @@ EPHEMERAL = {
 
 
 def apply() -> None:
-    """Set the defaults that the environment leaves open. Must run before prefect or mlflow is imported."""
+    """Set the defaults that the environment leaves open. Must run before prefect or mlflow is imported.
+
+    Where ``nocturne up`` has started a server, runs of this command appear in it.
+    """
     reserve()
+    os.environ.update(state.for_commands(os.environ))
     wanted = {**DEFAULTS, "PREFECT_HOME": str(home() / "prefect")}
     if not os.environ.get("PREFECT_API_URL"):
-        wanted |= EPHEMERAL
+        wanted |= EPHEMERAL | _password()
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     os.environ["NOCTURNE_HOME"] = str(home())
     try:
-        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect does not make its parents
+        _make_prefects(Path(os.environ["PREFECT_HOME"]))
     except OSError as error:
         raise ConfigurationError(
             f"the state folder {home()} cannot be made: {error.strerror}; set NOCTURNE_HOME to a writable folder"
         ) from error
+
+
+def _make_prefects(folder: Path) -> None:
+    """Prefect does not make its folder's parents. In its database lies the key to its blocks' secrets: for us alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder == home() / "prefect":
+        with contextlib.suppress(PermissionError):  # another user's, who closes it
+            folder.chmod(0o700)
+
+
+def _password() -> dict[str, str]:
+    """Of a server that lives for one run: it listens on the loopback, where every user of the machine could reach it.
+
+    Both sides read the same one from the environment; it is random unless the operator has set one.
+    """
+    client, server = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
+    chosen = os.environ.get(client) or os.environ.get(server) or f"nocturne:{secrets.token_urlsafe(18)}"
+    return {client: chosen, server: chosen}
 
 
 def reserve() -> None:

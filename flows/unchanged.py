@@ -1,8 +1,10 @@
-"""A night on which nothing changed is answered from the last one's record, before Prefect is even imported.
+"""A night on which nothing changed is answered from the last one's record: on the command line before Prefect is even
+imported, by a deployment's run before its first stage.
 
 "Nothing" means: the problem, the bytes of its source and of its membership file, the day (a bar that was unfinished
-yesterday is finished today), the code, the lock, the registry, and the champion that the last night left. Every night,
-answered or run, leaves a record of its own below ``runs/<problem>/``.
+yesterday is finished today), the code, the lock, the registry, and the champion that the last night left. While a night
+that died waits to be continued, none is answered. Every night, answered or run, leaves a record of its own below
+``runs/<problem>/``.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from typing import Any
 
 from tasks import storage
 from tasks.bars.describe import from_problem
-from tasks.bars.files import source_digest
+from tasks.bars.sources.due import source_digest
+from tasks.bars.sources.registry import BUILT_IN
 from tasks.errors import StorageError
+from tasks.journal import unfinished
 from tasks.problem import Problem
-from tasks.registry.mlflow_store import tracking_uri
+from tasks.registry.mlflow_place import tracking_uri
 
 
 def fingerprint(problem: Problem) -> str:
@@ -35,6 +39,11 @@ def fingerprint(problem: Problem) -> str:
     )
 
 
+def is_fetched(problem: Problem) -> bool:
+    """Whether the night fetches its bars from a vendor, so that only once it has is its mark that of what it read."""
+    return not BUILT_IN.get(from_problem(problem).prefix, "").startswith("tasks.bars.sources.local")
+
+
 def _membership(problem: Problem) -> str:
     """What the file says who belonged when; a file that is missing is for the night to tell."""
     path = Path(problem.membership)
@@ -44,7 +53,7 @@ def _membership(problem: Problem) -> str:
 def last_night(problem: Problem, mark: str) -> dict[str, Any] | None:
     """The document of the last complete night with this fingerprint, or None if another night must run."""
     path = _folder(problem) / "last.json"
-    if not path.exists():
+    if not path.exists() or unfinished(problem.name):
         return None
     try:
         record = storage.read_json(path)
@@ -55,9 +64,12 @@ def last_night(problem: Problem, mark: str) -> dict[str, Any] | None:
     return document if whole else None
 
 
-def answer(problem: Problem, document: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """The document of an unchanged night, recorded: the last one's facts, and that nothing was run."""
-    run_id = str(uuid.uuid4())
+def answer(problem: Problem, document: dict[str, Any], seconds: float, run_id: str = "") -> dict[str, Any]:
+    """The document of an unchanged night, recorded: the last one's facts, and that nothing was run.
+
+    run_id: of the flow's run, where there is one.
+    """
+    run_id = run_id or str(uuid.uuid4())
     before = document["decision"]
     reason = (
         f"nothing changed since run {document['run_id']}: same bars, problem, code, lock and champion; "

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 TargetName = Literal["volatility", "return", "direction", "triple_barrier"]
-EngineName = Literal["baseline", "linear", "h2o", "autokeras"]
+EngineName = Literal["baseline", "linear", "h2o", "autokeras", "transfer"]
 WindowName = Literal["train", "validation", "blending", "selection", "fold", "gate"]
 CrossSection = Literal["none", "rank", "zscore"]
 Severity = Literal["refused", "quarantined", "set_aside", "warning", "info"]
@@ -47,7 +47,8 @@ class Snapshot:
 
     ``sessions`` is how many sessions the longest symbol's history has. ``quarantined_from`` gives, for each quarantined
     symbol, the first session (ISO date) from which its bars are left out: what came before stays. ``survivors_only``
-    marks several symbols that all reach the last session: those that vanished meanwhile are missing.
+    marks several symbols that all reach the last session: those that vanished meanwhile are missing. ``events``:
+    corporate actions that the bars' prices do not say, in the bars' terms (columns symbol, session, dividend, split).
     """
 
     sha256: str
@@ -66,6 +67,7 @@ class Snapshot:
     findings: Ref | None = None
     finding_counts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    events: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,13 +173,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineBudget:
-    """How much an engine may try: models (or trials), wall seconds, epochs a trial, threads, JVM megabytes."""
+    """How much an engine may try: models (or trials), wall seconds, epochs a trial, threads, JVM megabytes.
+
+    ``workers`` is how many processes try at once, among which the threads are divided.
+    """
 
     models: int
     seconds: int
     epochs: int = 0
     threads: int = 2
     memory_mb: int = 3072
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +201,60 @@ class RefitJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmRecipe:
+    """A leading recipe of an earlier night, to be fitted before tonight's search explores.
+
+    ``name`` is what its candidate is called tonight; ``night`` the last session (ISO date) of the night that kept it.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    night: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """A pre-trained encoder as it lies on this disk: which it is, what it saw, and where its verified folder is.
+
+    ``sha256`` is the digest of the folder's manifest, which names every file's. ``end``: the last bar (ISO, UTC) that
+    pre-training saw; no row after it may have been scored before it. ``bar``: the size of the bars that it saw;
+    ``other_bars`` says by which rule it takes bars of another size, empty if it takes none. ``channels``: the feature
+    columns of one step, ``length`` how many steps it looks at. ``tasks``: what it was trained to do, in order.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    folder: str
+    end: str
+    bar: str
+    channels: tuple[str, ...]
+    length: int
+    tasks: tuple[str, ...]
+    architecture: str
+    other_bars: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbones:
+    """What a search may start a transfer from, the preferred first, or why there is nothing, in words.
+
+    ``recalled``: others that given recipes start from, for these alone. ``notes``: the choice.
+    """
+
+    found: tuple[Backbone, ...] = ()
+    recalled: tuple[Backbone, ...] = ()
+    refused: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRequest:
-    """The whole input of an engine's process."""
+    """The whole input of an engine's process. ``warm``: what a search fits before it explores.
+
+    ``backbones``: the encoders that a transfer may start from, the preferred first; ``recalled``: those that recipes in
+    ``warm`` and ``jobs`` name besides, for these alone. Other engines get none.
+    """
 
     engine: str
     mode: Literal["search", "refit", "explain"]
@@ -206,6 +264,9 @@ class EngineRequest:
     seed: int
     jobs: tuple[RefitJob, ...] = ()
     explain: str = ""
+    warm: tuple[WarmRecipe, ...] = ()
+    backbones: tuple[Backbone, ...] = ()
+    recalled: tuple[Backbone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +275,7 @@ class Candidate:
 
     ``rows`` says which fit of ``Rows.fits`` a refit is (empty for what a search returns), ``shuffle`` is the job's,
     ``job_seconds`` what all of it took: fit, export, check of the export, predictions (0.0 for what a search returns).
+    ``night`` is the last session of the earlier night that kept this recipe, empty where tonight's search alone has it.
     """
 
     name: str
@@ -228,6 +290,7 @@ class Candidate:
     shuffle: int = 0
     job_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    night: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

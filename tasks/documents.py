@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -52,13 +53,20 @@ def from_json(kind: Any, document: Any) -> Any:
 
 def _tuple(kinds: tuple[Any, ...], document: Any) -> tuple[Any, ...]:
     if len(kinds) == 2 and kinds[1] is Ellipsis:
+        if kinds[0] in (str, int):
+            return tuple(document)
         return tuple(from_json(kinds[0], item) for item in document)
     return tuple(from_json(kind, item) for kind, item in zip(kinds, document, strict=True))
 
 
 def _dataclass(kind: type, document: Any) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     unknown = set(document) - set(hints)
     if unknown:
         raise TypeError(f"{kind.__name__} has no field {sorted(unknown)}")
     return kind(**{name: from_json(hints[name], item) for name, item in document.items()})
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)

@@ -14,6 +14,7 @@ CHAMPION = "champion"
 """What the champion's recipe is called on the board where tonight's search did not come upon it itself."""
 
 Outcome = Literal["promoted", "refreshed", "kept", "baseline", "quarantined", "unchanged"]
+Verdict = Literal["helps", "no difference", "hurts", "not known"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,53 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransferWorth:
+    """What a transfer was worth against the same without pre-training, on the same walk-forward rows.
+
+    ``difference`` is the control's mean loss less the candidate's (positive: the transfer helped), losses averaged by
+    date first, with its 95 % ``interval``; ``hurts_p`` and ``helps_p`` are one-sided Diebold-Mariano p-values.
+    ``frozen`` is the share of the encoder's layers that kept their weights. ``backbone`` is ``name:version``.
+    ``verdict`` is ``not known`` where the two cannot be compared; ``note`` says what a reader of it must know.
+    """
+
+    candidate: str
+    control: str
+    strategy: str
+    backbone: str
+    frozen: float
+    difference: float
+    interval: tuple[float, float]
+    hurts_p: float
+    helps_p: float
+    verdict: Verdict
+    dates: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarriedError:
+    """Errors of a pre-trained candidate and of its control on one group of the walk-forward rows: with and without.
+
+    ``by`` is what the rows are divided by, ``group`` which of them these are. Losses are averaged by date first;
+    ``difference`` is the control's less the candidate's, with its 95 % ``interval`` (not corrected for the number of
+    groups); ``*_bias`` are mean prediction less mean label.
+    """
+
+    candidate: str
+    control: str
+    by: Literal["market's volatility", "market's trend", "symbols", "volatility quintile"]
+    group: str
+    rows: int
+    dates: int
+    control_loss: float
+    candidate_loss: float
+    difference: float
+    interval: tuple[float, float]
+    control_bias: float
+    candidate_bias: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NightStatistics:
     """What one night's ranking says as a whole: figures that only make sense over all candidates together.
 
@@ -124,7 +172,8 @@ class Leaderboard:
     ``refused`` names candidates that could not be scored on every row, with the reason; ``not_refitted`` those that
     stayed behind on the selection rows, with their loss there: neither has a rank. ``predictions``: Parquet with
     ``symbol, time, session, label, label_end, fold`` and a column for each ranked candidate, out of sample throughout.
-    ``alarms`` are reasons to suspect a leak.
+    ``alarms`` are reasons to suspect a leak; ``transfers`` say what each pre-trained candidate owes to its pre-training
+    and ``carried`` where, group of rows by group of rows, its errors are others than without.
     """
 
     scores: tuple[Score, ...]
@@ -138,6 +187,8 @@ class Leaderboard:
     statistics: NightStatistics | None = None
     backtests: tuple[Backtest, ...] = ()
     alarms: tuple[str, ...] = ()
+    transfers: tuple[TransferWorth, ...] = ()
+    carried: tuple[CarriedError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +272,8 @@ class Evidence:
     alarms: tuple[str, ...] = ()
     underpowered: str = ""
     notes: tuple[str, ...] = ()
+    worth: TransferWorth | None = None
+    from_scratch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

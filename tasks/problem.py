@@ -14,12 +14,13 @@ from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import ComputedFieldInfo, FieldInfo
 
 from tasks.contracts import CrossSection, EngineBudget, Target, TargetName
 from tasks.errors import ConfigurationError
 
 BudgetName = Literal["demo", "nightly"]
-Engine = Literal["baseline", "linear", "h2o", "autokeras"]
+Engine = Literal["baseline", "linear", "h2o", "autokeras", "transfer"]
 
 BUDGETS: dict[BudgetName, dict[str, Any]] = {
     "demo": {
@@ -28,6 +29,8 @@ BUDGETS: dict[BudgetName, dict[str, Any]] = {
         "autokeras_trials": 5,
         "autokeras_epochs": 60,
         "autokeras_seconds": 180,
+        "transfer_trials": 6,
+        "transfer_seconds": 180,
         "leaders": 3,
         "refit_ensembles": False,
     },
@@ -37,29 +40,89 @@ BUDGETS: dict[BudgetName, dict[str, Any]] = {
         "autokeras_trials": 100,
         "autokeras_epochs": 1000,
         "autokeras_seconds": 3600,
+        "transfer_trials": 20,
+        "transfer_seconds": 1800,
         "leaders": 10,
         "refit_ensembles": True,
     },
 }
 
 
+GROUPS = {
+    0: "Bars",
+    20: "Target",
+    25: "Features",
+    30: "Search",
+    40: "Windows",
+    44: "Ranking",
+    47: "Transfer",
+    50: "Promotion",
+    60: "Backtest",
+}
+"""Positions of the form: a group's fields begin at its number, and their titles with its name."""
+
+TITLES = {
+    "tz": "time zone",
+    "bar": "size",
+    "label": "stamped with their",
+    "fresh_within": "fresh within, sessions",
+    "wait_hours": "hours to wait if late",
+    "adjust": "adjusted for",
+    "target": "what to predict",
+    "h2o_models": "H2O, models",
+    "h2o_seconds": "H2O, seconds",
+    "autokeras_trials": "AutoKeras, trials",
+    "autokeras_epochs": "AutoKeras, epochs",
+    "autokeras_seconds": "AutoKeras, seconds",
+    "autokeras_workers": "AutoKeras, workers",
+    "memory_mb": "H2O, memory in MB",
+    "transfer_trials": "strategies",
+    "transfer_seconds": "seconds",
+    "gate_sessions": "sessions of the gate",
+    "commission_bps": "commission",
+    "spread_bps": "spread",
+    "borrow_bps": "cost of borrowing",
+}
+
+
 def _field(default: Any, position: int, description: str, **bounds: Any) -> Any:
-    return Field(default, description=description, json_schema_extra={"position": position}, **bounds)
+    told = f"{description} {_range(bounds)}".strip()
+    return Field(default, description=told, json_schema_extra={"position": position}, **bounds)
+
+
+def _range(bounds: dict[str, Any]) -> str:
+    """The bounds in words: the form shows them nowhere else before it refuses."""
+    least = bounds.get("ge")
+    most = f"{bounds['le']:,}" if "le" in bounds else ""
+    if least is None:
+        return f"Above {bounds['gt']}{f', at most {most}' if most else ''}." if "gt" in bounds else ""
+    return f"{least:,} to {most}." if most else f"At least {least:,}."
+
+
+def _title(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
+    """A field's title in the form: its group and its name."""
+    extra = field.json_schema_extra
+    position = extra["position"] if isinstance(extra, dict) else 0
+    assert isinstance(position, int)
+    group = GROUPS[max(first for first in GROUPS if first <= position)]
+    return f"{group}: {TITLES.get(name, name.replace('_', ' '))}" if position > 1 else "Name"
 
 
 class Problem(BaseModel):
     """What to predict, from which bars, how hard to search, and what it takes to be promoted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=_title)
 
     name: str = _field(
         ...,
         1,
-        "Name of the problem and of its registered model.",
+        "Name of the problem and of its registered model: lower-case letters, digits and hyphens.",
         pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
     )
     source: str = _field(
-        ..., 2, "Where bars come from: builtin:sp500, builtin:nasdaq, or a CSV or Parquet file, folder or glob."
+        ...,
+        2,
+        "Where bars come from: builtin:sp500, yfinance:SPY,QQQ, ccxt:coinbaseexchange/BTC-USD, a file, folder or glob.",
     )
     symbols: tuple[str, ...] = _field((), 3, "Symbols to use; empty means all that the source has.")
     bar: Literal["1d", "1h", "30min", "15min", "5min", "1min"] = _field("1d", 4, "Size of a bar.")
@@ -71,7 +134,24 @@ class Problem(BaseModel):
     tick: float = _field(0.01, 10, "Smallest price step; the floor of a bar's range.", gt=0)
     as_of: str = _field("", 11, "Use no bar that closed after this date or time (ISO 8601, UTC); empty means all.")
 
-    target: TargetName = _field("volatility", 20, "What to predict.")
+    fresh_within: int = _field(
+        0,
+        12,
+        "Scheduled nights: the newest bar must reach the close of one of the last so many sessions; 0 does not ask.",
+        ge=0,
+        le=260,
+    )
+    wait_hours: float = _field(
+        6.0, 13, "Scheduled nights whose bars are late: so many hours they are waited for.", ge=0, le=48
+    )
+    actions: str = _field(
+        "", 14, "CSV file with symbol, session, kind (split, dividend), value, where the source brings no such events."
+    )
+    adjust: Literal["none", "splits", "splits_and_dividends"] = _field(
+        "splits", 15, "Which corporate actions known at the time enter the prices; dividends make returns total ones."
+    )
+
+    target: TargetName = _field("volatility", 20, "Volatility, return, direction, or which barrier is touched first.")
     horizon: int = _field(1, 21, "How many bars ahead the label looks (triple_barrier: the time limit).", ge=1, le=260)
     variance: Literal["range", "total"] = _field(
         "range", 22, "Volatility only: trading-session range, or with the overnight return squared added."
@@ -97,6 +177,13 @@ class Problem(BaseModel):
         1000, 34, "AutoKeras: at most so many epochs a trial (stopped early).", ge=1, le=5000
     )
     autokeras_seconds: int = _field(3600, 35, "AutoKeras: at most so many seconds.", ge=10, le=86_400)
+    autokeras_workers: int = _field(
+        1,
+        39,
+        "AutoKeras: so many processes try networks at once; with more than one it is not reproducible.",
+        ge=1,
+        le=64,
+    )
     seed: int = _field(1, 36, "Seed of every engine. Zero is not allowed: AutoKeras ignores it.", ge=1, le=2**31 - 1)
     threads: int = _field(2, 37, "Threads an engine may use.", ge=1, le=256)
     memory_mb: int = _field(3072, 38, "Memory of H2O's JVM in megabytes.", ge=512, le=1_000_000)
@@ -108,6 +195,22 @@ class Problem(BaseModel):
 
     leaders: int = _field(10, 44, "So many leading candidates of the search are refitted on every fold.", ge=1, le=100)
     refit_ensembles: bool = _field(True, 45, "Whether ensembles are among those refitted.")
+
+    warm_start: int = _field(
+        5,
+        46,
+        "So many leading recipes of earlier nights are fitted by each engine before it searches; 0: none.",
+        ge=0,
+        le=20,
+    )
+
+    backbone: str = _field(
+        "",
+        47,
+        "Transfer: the pre-trained backbone's name, or name:version; empty: chosen among those that fit.",
+    )
+    transfer_trials: int = _field(20, 48, "Transfer: at most so many strategies are tried.", ge=2, le=500)
+    transfer_seconds: int = _field(1800, 49, "Transfer: at most so many seconds.", ge=10, le=86_400)
 
     alpha: float = _field(
         0.05, 50, "Chance of any false promotion a term; read k of the gate gets alpha / (k (k + 1)).", gt=0, le=0.2
@@ -125,13 +228,11 @@ class Problem(BaseModel):
     positions: Literal["sign", "proportional", "decile", "volatility_target"] = _field(
         "sign", 60, "How the backtest turns predictions into positions."
     )
-    commission_bps: float = _field(0.5, 61, "Backtest: commission, basis points of what is traded.", ge=0, le=500)
-    spread_bps: float = _field(2.0, 62, "Backtest: full bid-ask spread in basis points; half is paid.", ge=0, le=1000)
-    impact: float = _field(
-        0.1, 63, "Backtest: square-root impact, in daily volatilities at 100 % of volume.", ge=0, le=10
-    )
-    borrow_bps: float = _field(50.0, 64, "Backtest: what shorts pay a year, basis points.", ge=0, le=10_000)
-    capital: float = _field(1e6, 65, "Backtest: capital in the currency of the prices.", gt=0)
+    commission_bps: float = _field(0.5, 61, "Commission, basis points of what is traded.", ge=0, le=500)
+    spread_bps: float = _field(2.0, 62, "Full bid-ask spread in basis points; half is paid.", ge=0, le=1000)
+    impact: float = _field(0.1, 63, "Square-root impact, in daily volatilities at 100 % of volume.", ge=0, le=10)
+    borrow_bps: float = _field(50.0, 64, "What shorts pay a year, basis points.", ge=0, le=10_000)
+    capital: float = _field(1e6, 65, "Capital in the currency of the prices.", gt=0)
     owner: str = _field("", 53, "Who answers for this model; shown on the registry entry.", max_length=200)
 
     @model_validator(mode="after")
@@ -140,8 +241,12 @@ class Problem(BaseModel):
             raise ValueError(f"negative_prices cannot be combined with target {self.target}: it takes logarithms")
         if self.neutral and self.target != "return":
             raise ValueError(f"neutral takes the date's mean off a return; the target is {self.target}")
+        if self.name.startswith("backbone-"):
+            raise ValueError(f"name is {self.name}: 'backbone-' begins a pre-trained encoder's; name it otherwise")
         if not self.engines:
-            raise ValueError("engines is empty: name at least one of baseline, linear, h2o, autokeras")
+            raise ValueError("engines is empty: name at least one of baseline, linear, h2o, autokeras, transfer")
+        if self.backbone and "transfer" not in self.engines:
+            raise ValueError(f"backbone is {self.backbone}, but transfer is not among the engines: add it")
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError("symbols lists a symbol twice")
         return self
@@ -167,10 +272,19 @@ class Problem(BaseModel):
             models, seconds, epochs = self.h2o_models, self.h2o_seconds, 0
         elif engine == "autokeras":
             models, seconds, epochs = self.autokeras_trials, self.autokeras_seconds, self.autokeras_epochs
+        elif engine == "transfer":
+            models, seconds, epochs = self.transfer_trials, self.transfer_seconds, self.autokeras_epochs
         else:
             models, seconds, epochs = 100, 1800, 0
-        threads = self.threads if engine in ("h2o", "autokeras") else 1
-        return EngineBudget(models=models, seconds=seconds, epochs=epochs, threads=threads, memory_mb=self.memory_mb)
+        threads = self.threads if engine in ("h2o", "autokeras", "transfer") else 1
+        return EngineBudget(
+            models=models,
+            seconds=seconds,
+            epochs=epochs,
+            threads=threads,
+            memory_mb=self.memory_mb,
+            workers=self.autokeras_workers if engine == "autokeras" else 1,
+        )
 
     @property
     def predicts(self) -> str:

@@ -3,7 +3,8 @@
 A write goes to a temporary name in the same folder, is flushed to disk, and then renamed, so that a reader sees the
 old file or the new one and never a part. A read verifies the recorded SHA-256 before anything is parsed.
 
-``StageStore`` is the only cache of the project: the whole output folder of a stage, addressed by what went in.
+``StageStore`` is the only cache of the project: the whole output folder of a stage, addressed by what went in. Where
+NOCTURNE_STAGES_URL names an object store, machines share these folders there (``stages_remote``).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +33,16 @@ from tasks.contracts import Ref
 from tasks.documents import digest
 from tasks.errors import IntegrityError, StorageError
 
+if TYPE_CHECKING:
+    from tasks.stages_remote import Mirror
+
 PROJECT = Path(__file__).resolve().parent.parent
 MANIFEST = "manifest.json"
-BATCH = 65_536
 ABANDONED_SECONDS = 2 * 86_400
 log = logging.getLogger("nocturne.storage")
+Watcher = Callable[[str, str, bool], None]
+_WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+_SALT: ContextVar[str] = ContextVar("salt", default="")
 
 
 def home() -> Path:
@@ -99,9 +106,14 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> Ref:
 
 
 def read_parquet(ref: Ref, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a frame back. Raises IntegrityError, before parsing, if the file's digest is not the recorded one."""
+    """Read a frame back. Raises IntegrityError, before parsing, if the file's digest is not the recorded one.
+
+    Of one file by itself: what pandas goes through to read any number of them costs a small part more than its rows.
+    """
     _require_digest(ref)
-    return pd.read_parquet(ref.path, columns=columns)
+    with pq.ParquetFile(ref.path) as file:
+        frame: pd.DataFrame = file.read(columns=columns).to_pandas()
+    return frame if columns is None else frame[columns]
 
 
 def read_predictions(ref: Ref) -> npt.NDArray[np.float64]:
@@ -113,16 +125,24 @@ def read_predictions(ref: Ref) -> npt.NDArray[np.float64]:
 
 
 def read_matrix(ref: Ref, columns: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Read columns back as one float64 array (rows, columns), verified like ``read_parquet``, without a second copy."""
+    """Read columns back as one float64 array (rows, columns), verified like ``read_parquet``, without a second copy.
+
+    Column by column: Arrow's batches of many columns hold a good part of the file in memory at once.
+    """
     _require_digest(ref)
     with pq.ParquetFile(ref.path) as file:
         matrix = np.empty((file.metadata.num_rows, len(columns)))
-        start = 0
-        for batch in file.iter_batches(batch_size=BATCH, columns=list(columns)):
-            for place, name in enumerate(columns):
-                matrix[start : start + len(batch), place] = batch.column(name).to_numpy(zero_copy_only=False)
-            start += len(batch)
+        for place, name in enumerate(columns):
+            matrix[:, place] = file.read(columns=[name]).column(0).to_numpy()
     return matrix
+
+
+def read_columns(ref: Ref, columns: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
+    """Columns one after the other, each float64 (rows,), verified like ``read_parquet``: room for one at a time."""
+    _require_digest(ref)
+    with pq.ParquetFile(ref.path) as file:
+        for name in columns:
+            yield name, file.read(columns=[name]).column(0).to_numpy()
 
 
 def _require_digest(ref: Ref) -> None:
@@ -150,6 +170,35 @@ def lock_digest() -> str:
     return sha256_file(PROJECT / "requirements.lock")
 
 
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """While the block runs, ``watcher(stage, key, reused)`` is told of every stored output that is used or made."""
+    before = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(before)
+
+
+@contextmanager
+def salted(salt: str) -> Iterator[None]:
+    """While the block runs, outputs have addresses of their own: they are computed anew, beside those that are there.
+
+    With the same salt they are found again. Empty: the common addresses.
+    """
+    before = _SALT.set(salt)
+    try:
+        yield
+    finally:
+        _SALT.reset(before)
+
+
+def _tell(stage: str, key: str, reused: bool) -> None:
+    watcher = _WATCHER.get()
+    if watcher is not None:
+        watcher(stage, key, reused)
+
+
 class StageStore:
     """Whole output folders of stages, addressed by a key made of everything that went in.
 
@@ -162,25 +211,38 @@ class StageStore:
 
     def key(self, stage: str, inputs: Mapping[str, Any], code: tuple[str, ...]) -> str:
         """The address of a stage's output: inputs and parameters, the code of the stage, the lock."""
-        return sha256_json({"stage": stage, "inputs": inputs, "code": code_digest(*code), "lock": lock_digest()})
+        document = {"stage": stage, "inputs": inputs, "code": code_digest(*code), "lock": lock_digest()}
+        salt = _SALT.get()
+        return sha256_json({**document, "anew": salt} if salt else document)
 
     def folder(self, stage: str, key: str) -> Path:
         """Where the output with this key lies, or will lie."""
-        return self.root / stage / key[:40]
+        return self.root / stage / stage_folder_name(key)
 
     def get(self, stage: str, key: str) -> Path | None:
-        """The verified folder of an earlier run, or None if there is none or it is damaged."""
+        """The verified folder of an earlier run, or None if there is none or it is damaged. It counts as used now."""
         folder = self.folder(stage, key)
+        with contextlib.suppress(OSError):  # before it is read: what is old and unused is removed (tasks/retention.py)
+            os.utime(folder / MANIFEST)
+        if not self._is_whole(stage, folder):
+            elsewhere = _mirror()
+            if elsewhere is None or not elsewhere.fetch(stage, folder.name, folder):
+                return None
+        _tell(stage, key, True)
+        return folder
+
+    def _is_whole(self, stage: str, folder: Path) -> bool:
+        """Whether the folder is there and verified; a damaged one is set aside."""
         if not (folder / MANIFEST).is_file():
-            return None
+            return False
         try:
             self._verify(folder)
         except StorageError as error:
             aside = folder.with_name(f"{folder.name}.damaged-{uuid.uuid4().hex[:8]}")
             folder.rename(aside)
             log.warning("stored output of %s is damaged and will be computed again: %s", stage, error)
-            return None
-        return folder
+            return False
+        return True
 
     @contextmanager
     def put(self, stage: str, key: str) -> Iterator[Path]:
@@ -196,9 +258,13 @@ class StageStore:
             yield staging
             self._publish(staging, final)
         except OSError as error:
-            raise _storage_error(staging, error) from error
+            raise not_written(staging, error) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+        elsewhere = _mirror()
+        if elsewhere is not None:
+            elsewhere.send(stage, final.name, final)
+        _tell(stage, key, False)
 
     def _publish(self, staging: Path, final: Path) -> None:
         files = sorted(path for path in staging.rglob("*") if path.is_file())
@@ -222,6 +288,32 @@ class StageStore:
                 raise IntegrityError(f"{folder / name}: SHA-256 is {found[:12]}…, recorded was {recorded[:12]}…")
 
 
+def stage_folder_name(key: str) -> str:
+    """What an output's folder is called."""
+    return key[:40]
+
+
+def discard(folder: Path) -> int:
+    """Remove a folder, which is gone under its name at once; returns the bytes of its files. Never raises OSError."""
+    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        folder.rename(aside)
+    except OSError:
+        return 0
+    freed = sum(path.lstat().st_size for path in aside.rglob("*") if path.is_file() and not path.is_symlink())
+    shutil.rmtree(aside, ignore_errors=True)
+    return freed
+
+
+def _mirror() -> Mirror | None:
+    """Where outputs are shared; None, without loading anything, where no address is named."""
+    if not os.environ.get("NOCTURNE_STAGES_URL"):
+        return None
+    from tasks.stages_remote import mirror  # noqa: PLC0415 - it builds on this module
+
+    return mirror()
+
+
 def _collect_abandoned(stage: Path) -> None:
     """Remove what killed runs left unpublished, once it is surely abandoned."""
     for folder in stage.glob(".*-*"):
@@ -235,13 +327,18 @@ def _write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        rename_durably(temporary, path)
     except OSError as error:
-        raise _storage_error(path, error) from error
+        raise not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def rename_durably(written: Path, path: Path) -> None:
+    """Let a whole file take its place, so that after a power cut either it or what stood there before is found."""
+    _sync(written)
+    os.replace(written, path)
+    _sync(path.parent)
 
 
 def _sync(path: Path) -> None:
@@ -252,7 +349,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _storage_error(path: Path, error: OSError) -> StorageError:
+def not_written(path: Path, error: OSError) -> StorageError:
+    """The error for a file that could not be written whole: its path, the cause, and how many bytes are free there."""
     existing = next(parent for parent in [path, *path.parents] if parent.exists())
     free = shutil.disk_usage(existing).free
     cause = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.servers import tables_in
+
 PROJECT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
@@ -26,6 +28,19 @@ def market_data() -> Path:
     if not folder.is_dir():
         _missing(f"no market data at {folder}: set NOCTURNE_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run of tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_once(whole_run: Path) -> None:
+    """Prefect's tables are made once, where they are first needed."""
+    tables_in(whole_run)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,6 @@
-"""Run the commands of the README as a new user would: every line of its ``sh`` blocks, in order, in this checkout.
+"""Run the commands of the README and the guides as a new user would: every line of their ``sh`` blocks, in order.
+
+Blocks without a language are examples: they name hosts, keys or files that only their reader has.
 
 ``make test`` is left to the continuous integration itself, which calls it once, and ``git clone`` and ``cd`` have
 been done by whoever runs this. Lines of ``python`` blocks marked with ``# run`` are run with the environment's Python.
@@ -14,16 +16,30 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^ *```(sh|python)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+GUIDES = (
+    "deployments/problems/README.md",
+    "tasks/features/README.md",
+    "tasks/bars/sources/README.md",
+    "tasks/search/README.md",
+    "data/README.md",
+    "docs/*.md",
+    "deployments/README.md",
+)
 ELSEWHERE = ("git clone", "cd ", "make test", "make check", "make bench")
 
 
-def commands(text: str) -> list[list[str]]:
-    """The commands of a page, in order: shell lines as they stand, python blocks whole."""
+def pages() -> list[Path]:
+    """The README, then the guides."""
+    return [PROJECT / "README.md", *(page for guide in GUIDES for page in sorted(PROJECT.glob(guide)))]
+
+
+def commands(text: str, *, python: bool) -> list[list[str]]:
+    """The commands of a page, in order: shell lines as they stand; python blocks whole, where they are programs."""
     found: list[list[str]] = []
     for language, body in BLOCK.findall(text):
         if language == "python":
-            found.append([sys.executable, "-c", body])
+            found += [[sys.executable, "-c", body]] if python else []
             continue
         lines = body.replace("\\\n", " ").splitlines()
         plain = [line.split("  #")[0].strip() for line in lines]
@@ -34,16 +50,23 @@ def commands(text: str) -> list[list[str]]:
 def main() -> int:
     """Run them all; the first that fails ends with its exit code."""
     environment = {**os.environ, "PATH": f"{PROJECT / '.venv' / 'bin'}:{os.environ['PATH']}"}
-    for command in commands((PROJECT / "README.md").read_text(encoding="utf-8")):
-        if command[0] == "bash" and command[-1].startswith(ELSEWHERE):
-            continue
-        begun = time.monotonic()
-        print(f"$ {command[-1].strip()}", flush=True)
-        done = subprocess.run(command, cwd=PROJECT, env=environment, check=False)
-        print(f"-- exit {done.returncode} after {time.monotonic() - begun:.1f} s\n", flush=True)
-        if done.returncode:
-            return done.returncode
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        for command in commands(text, python=page.parent == PROJECT):
+            if command[0] == "bash" and command[-1].startswith(ELSEWHERE):
+                continue
+            failed = _run(command, page, environment)
+            if failed:
+                return failed
     return 0
+
+
+def _run(command: list[str], page: Path, environment: dict[str, str]) -> int:
+    begun = time.monotonic()
+    print(f"{page.relative_to(PROJECT)}\n$ {command[-1].strip()}", flush=True)
+    done = subprocess.run(command, cwd=PROJECT, env=environment, check=False)
+    print(f"-- exit {done.returncode} after {time.monotonic() - begun:.1f} s\n", flush=True)
+    return done.returncode
 
 
 if __name__ == "__main__":

@@ -44,6 +44,19 @@ def test_modules_are_readable_in_one_go(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, f"{path} is a drawer: split it"
 
 
+def test_no_flow_and_no_task_lets_a_secret_out() -> None:
+    """Prefect shows and stores the words of whatever error leaves one: each stands right below its decorator."""
+    found = {
+        f"{path.name}:{node.name}": [ast.unparse(each) for each in node.decorator_list]
+        for path in (*(PROJECT / "flows").rglob("*.py"), *(PROJECT / "tasks").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(each).startswith(("task(", "flow(")) for each in node.decorator_list)
+    }
+    assert len(found) > 40
+    assert {name for name, decorators in found.items() if decorators[1:] != ["at_the_edge"]} == set()
+
+
 def test_package_files_import_nothing_heavy() -> None:
     heavy = [
         path

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.errors import ConfigurationError
-from tasks.problem import BUDGETS, Problem, build, load
+from tasks.problem import BUDGETS, GROUPS, Problem, build, load
 
 PROBLEMS = sorted((Path(__file__).parent.parent / "deployments" / "problems").glob("*.yaml"))
 MINIMAL: dict[str, Any] = {"name": "x", "source": "builtin:sp500"}
@@ -35,6 +35,7 @@ def test_budget_fills_what_the_file_leaves_open_and_overrides_win() -> None:
         ({"name": "../up"}, "field 'name'.*got '../up'"),
         ({"negative_prices": True}, "negative_prices"),
         ({"engines": ()}, "engines is empty"),
+        ({"name": "backbone-tiny"}, "a pre-trained encoder's"),
         ({"symbols": ("A", "A")}, "symbol twice"),
         ({"seed": 0}, "field 'seed'"),
     ],
@@ -81,3 +82,19 @@ def test_every_field_explains_itself_and_has_a_place_in_the_form() -> None:
         assert isinstance(field.json_schema_extra, dict)
         positions.append(field.json_schema_extra["position"])
     assert len(set(positions)) == len(positions)
+
+
+def test_the_form_shows_fields_in_groups_with_their_bounds_in_words() -> None:
+    fields = Problem.model_json_schema()["properties"]
+    ordered = sorted(fields.values(), key=lambda field: field["position"])
+    assert len({field["position"] for field in ordered}) == len(ordered)
+    groups = [field["title"].split(":")[0] for field in ordered]
+    assert list(dict.fromkeys(groups)) == ["Name", *GROUPS.values()]
+    assert groups == sorted(groups, key=list(dict.fromkeys(groups)).index), "a group's fields stand together"
+    assert fields["horizon"]["description"].endswith(" 1 to 260.")
+    assert fields["alpha"]["description"].endswith(" Above 0, at most 0.2.")
+    for name, field in fields.items():
+        assert field["type"] in ("string", "integer", "number", "boolean", "array"), f"{name} is no flat field"
+        assert field["description"]
+        if field["type"] in ("integer", "number") and name not in ("price_scale", "tick", "capital"):
+            assert "maximum" in field, f"{name} has no upper bound"

@@ -19,6 +19,7 @@ from tasks.contracts import Candidate, Ref, Rows, Snapshot, resolved
 from tasks.documents import from_json, to_json
 from tasks.errors import EngineError
 from tasks.evaluation import Backtest, Leaderboard, ZiplineCheck
+from tasks.masking import at_the_edge
 from tasks.problem import Problem
 from tasks.storage import (
     StageStore,
@@ -53,6 +54,7 @@ class Given(NamedTuple):
 
 
 @task(name="backtest", cache_policy=NO_CACHE)
+@at_the_edge
 def backtest(problem: Problem, snapshot: Snapshot, rows: Rows, board: Leaderboard, trials: int) -> tuple[Backtest, ...]:
     """Every ranked candidate, and buy-and-hold, on the joined walk-forward rows; nothing for volatility.
 
@@ -70,6 +72,7 @@ def backtest(problem: Problem, snapshot: Snapshot, rows: Rows, board: Leaderboar
 
 
 @task(name="backtest on the gate", cache_policy=NO_CACHE)
+@at_the_edge
 def backtest_gate(
     problem: Problem, snapshot: Snapshot, rows: Rows, gated: tuple[Candidate, ...], trials: int
 ) -> tuple[Backtest, ...]:
@@ -91,6 +94,7 @@ def backtest_gate(
 
 
 @task(name="zipline check", cache_policy=NO_CACHE)
+@at_the_edge
 def zipline_check(
     problem: Problem, snapshot: Snapshot, rows: Rows, board: Leaderboard, names: tuple[str, ...]
 ) -> tuple[ZiplineCheck, ...]:
@@ -119,6 +123,7 @@ def zipline_check(
 
 
 @task(name="tear sheet", cache_policy=NO_CACHE)
+@at_the_edge
 def draw_tear_sheet(problem: Problem, told: Backtest) -> Ref | None:
     """A page on one backtest, in the store; None, and a warning, where it could not be drawn."""
     if told.equity is None:
@@ -152,6 +157,7 @@ def _inputs(given: Given) -> dict[str, Any]:
         "snapshot": given.snapshot.sha256,
         "quarantined": list(given.snapshot.quarantined),
         "true_opens": given.snapshot.true_opens,
+        "events": given.snapshot.events.sha256 if given.snapshot.events else "",
         "rows": given.rows.ref.sha256,
         "problem": {name: fields[name] for name in FIELDS},
     }
@@ -159,7 +165,8 @@ def _inputs(given: Given) -> dict[str, Any]:
 
 def _market_and_labels(given: Given) -> tuple[Market, pd.DataFrame]:
     snapshot = given.snapshot
-    market = market_of(read_parquet(snapshot.bars, BARS), given.problem.calendar, snapshot.quarantined)
+    happened = read_parquet(snapshot.events) if snapshot.events else None
+    market = market_of(read_parquet(snapshot.bars, BARS), given.problem.calendar, snapshot.quarantined, happened)
     return market, read_parquet(given.rows.ref, ["label", "label_end"])
 
 

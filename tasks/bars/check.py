@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
+from tasks.bars.actions import CorporateAction
 from tasks.bars.describe import SourceDescription
 from tasks.bars.facts import never_closes, opens_warning
 from tasks.bars.history_checks import SAID, judge_history
@@ -46,7 +48,7 @@ from tasks.bars.series import (
     wrong_bar_size,
 )
 from tasks.bars.sessions import CalendarRangeError
-from tasks.bars.stamps import Mask
+from tasks.bars.stamps import DAY, Mask
 from tasks.bars.verdict import (
     SOURCE_LIMIT,
     Verdict,
@@ -82,8 +84,13 @@ class CheckedBars:
     superseded: pd.DataFrame | None = None
 
 
-def check_bars(raw: RawBars, description: SourceDescription, now: pd.Timestamp) -> CheckedBars:
-    """The bars that may be used. ``now`` is aware; bars that close later are not finished.
+def check_bars(
+    raw: RawBars, description: SourceDescription, now: pd.Timestamp, actions: Sequence[CorporateAction] = ()
+) -> CheckedBars:
+    """The bars that may be used, as quoted. ``now`` is aware; bars that close later are not finished.
+
+    ``actions``: known splits explain what would look like an error; they count unless the description's ``adjust`` is
+    ``none``.
 
     Raises BarsRefusedError (all findings attached, five shown) if the source is refused, ConfigurationError for an
     unknown calendar.
@@ -93,6 +100,8 @@ def check_bars(raw: RawBars, description: SourceDescription, now: pd.Timestamp) 
     except CalendarRangeError as error:
         finding = Finding(rule="calendar-range", severity="refused", detail=printable(str(error), 200))
         raise refusal(description.source, "the calendar does not cover it.", [finding]) from error
+    if description.adjust != "none":
+        panel = replace(panel, actions=tuple(actions))
     verdict = _judge(panel)
     if verdict.refused:
         raise refusal(description.source, verdict.refused, verdict.findings)
@@ -127,12 +136,27 @@ def _judge_symbols(panel: Panel, verdict: Verdict) -> None:
         verdict.findings.append(
             Finding(rule="symbol-missing", severity="quarantined", symbol=printable(name, 64), detail=detail)
         )
+    _judge_silent(panel, verdict)
     for code in sorted(hostile_symbols(panel)):
         quarantine(panel, verdict, code, "hostile-name", "not a ticker: its rows are not used")
     if symbols(panel) == 1:
         return  # Its rows will be refused one by one, which says more.
     for code in sorted(empty_symbols(panel) - set(verdict.quarantined)):
         quarantine(panel, verdict, code, "all-missing", "no row has all four prices")
+
+
+def _judge_silent(panel: Panel, verdict: Verdict) -> None:
+    """Symbols that a vendor had nothing for: their stored bars stay, and the night says that nothing follows them."""
+    for name, why in panel.raw.silent.items():
+        if name in panel.raw.symbols:
+            code = panel.raw.symbols.index(name)
+            last = panel.placed.session[(panel.code == code) & ~np.isnat(panel.placed.session)].max()
+            quarantine(panel, verdict, code, "vendor-silent", why, since=last + DAY)
+        elif name not in verdict.missing:
+            verdict.missing.append(name)
+            verdict.findings.append(
+                Finding(rule="symbol-missing", severity="quarantined", symbol=printable(name, 64), detail=why)
+            )
 
 
 def _note_time_cuts(panel: Panel, verdict: Verdict) -> None:

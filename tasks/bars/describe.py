@@ -8,18 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tasks.bars.sources.spelling import SPELLED, as_given
 from tasks.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tasks.problem import Problem
 
 Label = Literal["end", "start"]
+How = Literal["none", "splits", "splits_and_dividends"]
 
 BARS: dict[str, timedelta] = {
     "1d": timedelta(days=1),
@@ -30,6 +33,11 @@ BARS: dict[str, timedelta] = {
     "1min": timedelta(minutes=1),
 }
 BUILTIN = "builtin:"
+_PREFIX = re.compile(r"([a-z][a-z0-9_-]{1,31}):(.*)", re.DOTALL)
+_SECRET = re.compile(
+    r"(?i)(api[_-]?key|secret|token|passw(or)?d|passphrase|pwd|credentials?)\w*\s*[=:]"
+    r"|[?&;]key\s*=|[^\s/:@]*:[^\s/@]+@"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +46,9 @@ class SourceDescription:
 
     ``label`` says whether an intraday bar is stamped with its end or its start; date-only stamps are session labels
     of ``calendar`` whichever it is. Prices in the file are divided by ``price_scale``. ``as_of`` (ISO 8601, UTC; a
-    date means the end of that day) leaves out every bar that closed later.
+    date means the end of that day) leaves out every bar that closed later. ``symbols`` are kept as the vendor spells
+    them, so that they are found among its bars. ``actions`` is a CSV file of splits and
+    dividends, for sources that bring none; ``adjust`` says what of them enters the prices of a snapshot.
 
     Raises ConfigurationError if a field cannot work.
     """
@@ -52,10 +62,17 @@ class SourceDescription:
     price_scale: float = 1.0
     negative_prices: bool = False
     as_of: str = ""
+    actions: str = ""
+    adjust: How = "splits"
 
     def __post_init__(self) -> None:
         if not self.source.strip():
             raise ConfigurationError("source is empty: name builtin:sp500, builtin:nasdaq, a file, a folder or a glob")
+        if self.prefix and _SECRET.search(split_source(self.source)[1]):
+            raise ConfigurationError(
+                f"source {self.prefix}:… holds what looks like a password or key (it is not shown): sources take those "
+                "from the environment, never from the problem"
+            )
         if self.bar not in BARS:
             raise ConfigurationError(f"bar must be one of {', '.join(BARS)}, got {self.bar!r}")
         if self.label not in ("end", "start"):
@@ -64,6 +81,8 @@ class SourceDescription:
             raise ConfigurationError(f"price_scale must be a positive number, got {self.price_scale!r}")
         _check_zone(self.tz)
         parse_as_of(self.as_of)
+        spelled = SPELLED.get(self.prefix, as_given)
+        object.__setattr__(self, "symbols", tuple(dict.fromkeys(spelled(name) for name in self.symbols)))
 
     @property
     def daily(self) -> bool:
@@ -80,19 +99,35 @@ class SourceDescription:
         """Whether the source ships with a dependency instead of lying in files of the user's."""
         return self.source.startswith(BUILTIN)
 
+    @property
+    def prefix(self) -> str:
+        """Which registered source it is (builtin, yfinance, ccxt, …); empty for files."""
+        return split_source(self.source)[0]
+
     def key(self) -> str:
         """Names the source in the bar store: a readable stem and a digest of all that changes what a bar means.
 
-        ``symbols`` and ``as_of`` only select, so they do not enter.
+        ``symbols`` and ``as_of`` only select, ``actions`` and ``adjust`` act on what is stored: none of them enters.
         """
         fields = asdict(self)
-        for name in ("symbols", "as_of"):
+        for name in ("symbols", "as_of", "actions", "adjust"):
             del fields[name]
-        if not self.builtin:
+        if not self.prefix:
             fields["source"] = str(Path(self.source).absolute())
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in self.source)[-40:].strip("-")
         return f"{stem or 'source'}-{digest[:16]}"
+
+
+def split_source(source: str) -> tuple[str, str]:
+    """The prefix of a source and the place that it names: ("yfinance", "SPY,AAPL"); files have no prefix.
+
+    A file that is there is a file, whatever its name looks like.
+    """
+    found = _PREFIX.fullmatch(source.strip())
+    if not found or (source.isprintable() and Path(source).exists()):
+        return "", source
+    return found[1], found[2]
 
 
 def from_problem(problem: Problem) -> SourceDescription:
@@ -107,6 +142,8 @@ def from_problem(problem: Problem) -> SourceDescription:
         price_scale=problem.price_scale,
         negative_prices=problem.negative_prices,
         as_of=problem.as_of,
+        actions=problem.actions,
+        adjust=problem.adjust,
     )
 
 

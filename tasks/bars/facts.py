@@ -15,6 +15,7 @@ ENOUGH = 20
 ENOUGH_OF_MANY = 60
 EARLIER = 0.6
 """Share of the sessions, from the first on, that decides."""
+_YEARS = 10_000
 SURVIVED = 5
 """A symbol whose last bar lies within so many sessions of the last one of all has survived."""
 
@@ -41,20 +42,25 @@ def opens_by_year(frame: pd.DataFrame, continuous: bool = False) -> pd.DataFrame
     close = frame["close"].to_numpy()[:-1][first]
     miss = np.abs(frame["open"].to_numpy()[1:][first] - close)
     equal = miss <= 1e-9 * np.abs(close)
-    pairs = pd.DataFrame({"symbol": symbol[1:][first], "year": pd.DatetimeIndex(session[1:][first]).year})
-    keys = [pairs["symbol"], pairs["year"]]
-    group = pairs.groupby(["symbol", "year"], sort=True).ngroup().to_numpy()
+    codes, symbols = pd.factorize(symbol[1:][first], sort=True)
+    years = pd.DatetimeIndex(session[1:][first]).year.to_numpy()
+    groups, group, pairs = np.unique(codes * _YEARS + years, return_inverse=True, return_counts=True)
     tick = pd.Series(np.where(equal, np.nan, miss)).groupby(group).quantile(0.05).to_numpy()
-    near = ~equal & (miss <= 1.01 * tick[group]) if len(group) else equal
-    table = (
-        pd.DataFrame({"equal": equal, "near": near})
-        .groupby(keys)
-        .agg(pairs=("equal", "size"), share=("equal", "mean"), near=("near", "mean"))
+    close_by = ~equal & (miss <= 1.01 * tick[group]) if len(group) else equal
+    share, near = (np.bincount(group, weights=flags, minlength=len(groups)) / pairs for flags in (equal, close_by))
+    table = pd.DataFrame(
+        {
+            "symbol": np.asarray(symbols, dtype=object)[groups // _YEARS],
+            "year": groups % _YEARS,
+            "pairs": pairs,
+            "share": share,
+            "near": near,
+        }
     )
     allowed = 0.0 if continuous else table["near"] + np.sqrt(table["near"] / table["pairs"])
     table["repeated"] = (table["share"] > REPEATED_OPENS) & (table["share"] > allowed)
-    enough = ENOUGH if table.index.get_level_values("symbol").nunique() <= 1 else ENOUGH_OF_MANY
-    return table[table["pairs"] >= enough].reset_index()
+    enough = ENOUGH if len(symbols) <= 1 else ENOUGH_OF_MANY
+    return table[table["pairs"] >= enough].reset_index(drop=True)
 
 
 def repeated_opens(frame: pd.DataFrame, continuous: bool = False) -> dict[int, float]:
@@ -63,12 +69,13 @@ def repeated_opens(frame: pd.DataFrame, continuous: bool = False) -> dict[int, f
     Those in which more than 10 % of all pairs belong to symbols whose opens repeat the close; the share is theirs.
     """
     table = opens_by_year(frame, continuous)
+    years, pairs, share, repeated = (table[name].to_numpy() for name in ("year", "pairs", "share", "repeated"))
     found = {}
-    for year in sorted(set(table["year"].tolist())):
-        rows = table[table["year"] == year]
-        bad = rows[rows["repeated"]]
-        if bad["pairs"].sum() > REPEATED_OPENS * rows["pairs"].sum():
-            found[year] = float(np.average(bad["share"], weights=bad["pairs"]))
+    for year in np.unique(years).tolist():
+        rows = years == year
+        bad = rows & repeated
+        if pairs[bad].sum() > REPEATED_OPENS * pairs[rows].sum():
+            found[year] = float(np.average(share[bad], weights=pairs[bad]))
     return found
 
 

@@ -60,14 +60,23 @@ def locate(source: str) -> list[SourceFile]:
 def source_digest(description: SourceDescription) -> str:
     """SHA-256 over the names and bytes of all that the source holds now; for a built-in, its package's version too.
 
-    Reads bytes and parses nothing. Raises as ``locate`` does.
+    A file of corporate actions counts as part of the source. Reads bytes and parses nothing. Raises as ``locate`` does.
     """
     digest = hashlib.sha256()
     if description.builtin:
         digest.update(f"arch {importlib.metadata.version('arch')}\n".encode())
     for file in locate(description.source):
         digest.update(f"{file.name}\0{_file_digest(description.source, file)}\n".encode())
+    digest.update(actions_digest(description).encode())
     return digest.hexdigest()
+
+
+def actions_digest(description: SourceDescription) -> str:
+    """SHA-256 of the description's file of corporate actions, empty if it names none. Raises as ``locate`` does."""
+    if not description.actions:
+        return ""
+    files = locate(str(Path(description.actions).expanduser()))
+    return "".join(_file_digest(description.actions, file) for file in files)
 
 
 def read_bytes(source: str, file: SourceFile) -> bytes:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from tasks.bars.actions import CorporateAction
+from tasks.bars.adjusted import adjusted
 from tasks.bars.defects.history import History, history
 from tasks.bars.defects.table import HOLES, LOOK_AHEAD, RULES, Named, look
 from tasks.bars.panel import Panel, canonical, iso
@@ -17,18 +21,20 @@ SAID = {rule.name for rule in (*HOLES, *RULES)} - {"repeated-opens"}
 
 def judge_history(panel: Panel, kept: Rows, verdict: Verdict) -> Rows:
     """The rows that remain once those that show the future are set aside; quarantines what the rest shows."""
-    whole = _history(panel, kept)
+    whole = _history(panel, kept, ())
     early = look(whole, (LOOK_AHEAD,))
     found = early + look(whole, HOLES)
     gone = np.isin(np.arange(len(kept)), [named.defect.at for named in early])
     rest = kept[~gone]
-    later = look(_history(panel, rest), RULES) if len(rest) else []
+    later = look(_history(panel, rest, panel.actions), RULES) if len(rest) else []
     _act(panel, verdict, [(int(kept[n.defect.at]), n) for n in found] + [(int(rest[n.defect.at]), n) for n in later])
     return rest
 
 
-def _history(panel: Panel, rows: Rows) -> History:
-    return history(canonical(panel, rows), panel.sessions, panel.description, panel.raw.has_volume)
+def _history(panel: Panel, rows: Rows, actions: Sequence[CorporateAction]) -> History:
+    """As quoted, where bars are held against equal ones; with known splits applied, where prices must not jump."""
+    frame = adjusted(canonical(panel, rows), actions)
+    return history(frame, panel.sessions, panel.description, panel.raw.has_volume)
 
 
 def _finding(panel: Panel, at: int, named: Named, severity: Severity) -> Finding:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.bars.check import check_bars
+from tasks.bars.actions_store import ActionStore
 from tasks.bars.describe import SourceDescription
-from tasks.bars.read import read_source
+from tasks.bars.ingest import check_reading
 from tasks.bars.refusal import SHOWN, BarsRefusedError
+from tasks.bars.sources.reading import read_bars
 from tasks.contracts import Finding
 from tasks.documents import to_json
 
@@ -25,10 +26,11 @@ def inspect(description: SourceDescription, now: pd.Timestamp | None = None) -> 
     SourceUnavailableError: those say nothing about the data.
     """
     rows = symbols = 0
+    moment = pd.Timestamp.now("UTC") if now is None else now
     try:
-        raw = read_source(description)
-        rows, symbols = len(raw.frame) + len(raw.ragged), len(raw.symbols)
-        checked = check_bars(raw, description, pd.Timestamp.now("UTC") if now is None else now)
+        reading = read_bars(description, moment)
+        rows, symbols = len(reading.raw.frame) + len(reading.raw.ragged), len(reading.raw.symbols)
+        checked, _ = check_reading(description, reading, ActionStore(description), moment)
     except BarsRefusedError as error:
         return _report(rows, symbols, 0, error.findings, ())
     return _report(rows, symbols, len(checked.frame), checked.findings, checked.quarantined)

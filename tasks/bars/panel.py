@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tasks.bars.actions import CorporateAction
 from tasks.bars.describe import SourceDescription, parse_as_of
 from tasks.bars.raw import PRICES, RawBars
 from tasks.bars.refusal import printable
 from tasks.bars.sessions import Placed, Sessions, load_sessions, place
 from tasks.bars.stamps import DAY, Mask, Times
+from tasks.bars.utc import naive
 from tasks.contracts import Finding, Severity
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +25,8 @@ class Panel:
     """``raw`` with, per row: its place in the calendar, and whether it counts at all (``live``).
 
     ``stamps`` holds the best known time of a row: its close, else its stamp or date, else NaT. Not live: symbols that
-    were not asked for, bars after ``as_of``, and bars that are not finished at ``now``.
+    were not asked for, bars after ``as_of``, and bars that are not finished at ``now``. ``actions``: splits that
+    explain a jump.
     """
 
     raw: RawBars
@@ -38,6 +41,7 @@ class Panel:
     live: Mask
     unfinished: Mask
     later: Mask
+    actions: tuple[CorporateAction, ...] = ()
 
     def values(self, column: str) -> Floats:
         """A column of the raw frame as float64 (n,)."""
@@ -70,7 +74,7 @@ def build_panel(raw: RawBars, description: SourceDescription, now: pd.Timestamp)
     """
     frame = raw.frame
     dates, instants = frame["date"].to_numpy(), frame["instant"].to_numpy()
-    moment = np.datetime64(now.tz_convert("UTC").tz_localize(None), "ns")
+    moment = naive(now)
     sessions = _sessions(dates, instants, description, moment)
     placed = place(dates, instants, sessions, description)
     wanted = _wanted(raw, description)

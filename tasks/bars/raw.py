@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -30,7 +31,8 @@ class RawBars:
 
     ``code`` (int32 into ``symbols``, -1 where empty), ``file`` (into ``files``), ``row`` (data rows from 1), ``date``
     (session label) or ``instant`` (stamp in UTC), the other NaT; ``open, high, low, close, adj_close`` divided by the
-    price scale, ``volume``; NaN where a cell is empty or unreadable (then it is in ``cells``).
+    price scale, ``volume``; NaN where a cell is empty or unreadable (then it is in ``cells``). ``silent``: symbol ->
+    in words why its vendor gave nothing for it, though it has history: its stored bars stay, and nothing follows them.
     """
 
     frame: pd.DataFrame
@@ -41,3 +43,4 @@ class RawBars:
     findings: tuple[Finding, ...] = ()
     has_volume: bool = True
     has_adjusted: bool = False
+    silent: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tasks.bars.files import SourceFile, locate
 from tasks.bars.raw import PRICES, BadCell, RawBars
 from tasks.bars.refusal import BarsRefusedError, printable, refuse_file
 from tasks.bars.stamps import read_stamps
-from tasks.bars.tables import Table, read_table, required_columns
+from tasks.bars.tables import Table, read_table, required_columns, whole_column
 from tasks.contracts import Finding
 
 
@@ -35,13 +36,31 @@ class _Part:
 
 
 def read_source(description: SourceDescription) -> RawBars:
-    """Read every file of the source.
+    """Read every file of a source of files, or a built-in one.
 
     Raises BarsRefusedError naming file, row, rule and value if one cannot be read; SourceUnavailableError if the disk
     does not answer (a retry may help); ConfigurationError for an unknown built-in source.
     """
     files = locate(description.source)
-    parts = [_read_file(description, at, file) for at, file in enumerate(files)]
+    return _joined_parts(files, [_read_file(description, at, file) for at, file in enumerate(files)])
+
+
+def read_frame(description: SourceDescription, name: str, frame: pd.DataFrame) -> RawBars:
+    """A table that a source fetched, read as a file of that name would be: aliases, stamps, numbers, price scale.
+
+    Raises BarsRefusedError naming row, rule and value if it cannot be read, or has no rows.
+    """
+    file = SourceFile(Path(name), name, "parquet", "")
+    arrow = pa.Table.from_pandas(frame, preserve_index=False)
+    if not len(arrow):
+        raise refuse_file(description.source, name, "no-rows", "no bars")
+    table = Table(
+        tuple(arrow.column_names), tuple(whole_column(column) for column in arrow.columns), range(1, len(arrow) + 1)
+    )
+    return _joined_parts([file], [_read_part(description, 0, file, table)])
+
+
+def _joined_parts(files: list[SourceFile], parts: list[_Part]) -> RawBars:
     starts = np.cumsum([0, *(len(part.symbols) for part in parts)])
     frame = pd.concat([pd.DataFrame(part.columns) for part in parts], ignore_index=True)
     codes, names = pd.factorize(pd.concat([part.symbols for part in parts], ignore_index=True), sort=True)
@@ -64,7 +83,10 @@ def read_source(description: SourceDescription) -> RawBars:
 
 
 def _read_file(description: SourceDescription, number: int, file: SourceFile) -> _Part:
-    table = read_table(description.source, file)
+    return _read_part(description, number, file, read_table(description.source, file))
+
+
+def _read_part(description: SourceDescription, number: int, file: SourceFile, table: Table) -> _Part:
     found = required_columns(description.source, file, table)
     length = len(table.rows)
     columns: dict[str, Any] = {

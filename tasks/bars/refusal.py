@@ -54,9 +54,12 @@ REMEDIES: dict[str, str] = {
     "gap": "Fill the hole from the vendor, or leave out what lies before it.",
     "same-series": "Keep one of the names.",
     "unit-error": "Fetch the rows again, or bring their prices to one unit.",
-    "split": "Give split-adjusted prices, or cut the series at the split.",
+    "split": "Give split-adjusted prices, or name the split in a file of corporate actions (actions).",
+    "wrong-split": "Give the ex-session, and how many shares one became (4 for 4:1).",
+    "wrong-dividend": "Give the ex-session, and the cash a share as it was paid.",
     "spike": "Fetch the rows again: no neighbouring price supports them.",
     "frozen": "Remove the rows: nobody traded at these prices.",
+    "vendor-silent": "Check at the vendor whether the symbol was delisted or renamed.",
     "nothing-left": "Mend what is listed; nothing usable remained.",
 }
 

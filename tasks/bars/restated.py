@@ -6,15 +6,21 @@ bars restated beyond the tolerance does not promote; the next one, which learns 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from tasks.bars.actions import CorporateAction
 from tasks.bars.raw import PRICES
 from tasks.contracts import Finding
 
+FloatArray = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 RULE = "restated"
+BAR = ["symbol", "time"]
 PRICE = 0.001
 """Tolerated change of a price: 0.1 %. Vendors round, and correct a last trade by a cent."""
 VOLUME = 1.5
@@ -26,23 +32,25 @@ RESCALED = 5
 """So many bars of a symbol that all changed by one factor were rescaled, as vendors do after a split."""
 
 
-def restatements(revisions: pd.DataFrame, now: pd.Timestamp) -> list[Finding]:
+def restatements(revisions: pd.DataFrame, now: pd.Timestamp, actions: Sequence[CorporateAction] = ()) -> list[Finding]:
     """What changed beyond the tolerance within the last 20 hours, one finding a bar.
 
-    ``revisions``: everything the bar store ever held (``BarStore.revisions``). A symbol of which five bars or more, and
-    all that changed, were multiplied by one factor is one finding of the rule ``rescaled``: its returns are the same.
+    ``revisions``: everything the bar store ever held (``BarStore.revisions``). Bars whose prices were multiplied by the
+    ratio of known splits (``actions``) are one finding of the rule ``rescaled``; so is a symbol of which five bars or
+    more, and all that changed, were multiplied by one factor: their returns are the same.
     """
     changes = _changes(revisions, now)
     found: list[Finding] = []
     for symbol, rows in changes.groupby("symbol", sort=True):
-        factor = _one_factor(rows)
-        if factor is not None:
-            detail = f"{len(rows):,} bars to {rows['session'].max():%Y-%m-%d} were multiplied by {factor:.6g}"
-            found.append(_finding("rescaled", str(symbol), rows.iloc[-1], detail))
-            continue
+        factor, alike = _rescaled(rows, [action for action in actions if action.symbol == symbol])
+        if alike.any():
+            last = rows[alike].iloc[-1]
+            detail = f"{int(alike.sum())} bars to {rows['session'].max():%Y-%m-%d} were multiplied by {factor:.6g}"
+            found.append(_finding("rescaled", str(symbol), last, detail))
+        others = rows[~alike]
         newest = np.sort(revisions.loc[revisions["symbol"] == symbol, "session"].unique())[-SETTLED:]
-        beyond = _beyond(rows, rows["session"] >= newest[0])
-        found += [_finding(RULE, str(symbol), row, _words(row)) for _, row in rows[beyond].iterrows()]
+        beyond = _beyond(others, others["session"] >= newest[0])
+        found += [_finding(RULE, str(symbol), row, _words(row)) for _, row in others[beyond].iterrows()]
     return found
 
 
@@ -57,17 +65,27 @@ def told(findings: list[Finding]) -> str:
 
 
 def _changes(revisions: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
-    """Bars whose latest revision is fresh and replaced one that was read earlier, with the old values beside the new.
+    """Bars whose latest revision is fresh, with the values beside it that were read before all fresh ones.
 
-    A row that a later row of the same file replaced was not history yet: both were read at once.
+    Two nights that read at once may both have written the new value, so it is not compared with the row before. Where
+    all rows are fresh the first reading counts as before; a row that a later row of the same file replaced was not
+    history yet: both were read at once.
     """
-    again = revisions.duplicated(["symbol", "time"], keep=False)
-    history = revisions[again]
-    grouped = history.groupby(["symbol", "time"], sort=False)
-    old = grouped[[*PRICES, "volume", "known_at"]].shift(1).add_prefix("old_")
-    rows = history.join(old)
-    fresh = (rows["known_at"] > now - FRESH) & (rows["known_at"] <= now) & (rows["old_known_at"] < rows["known_at"])
-    return rows[fresh].drop_duplicates(["symbol", "time"], keep="last")
+    known = revisions["known_at"] <= now
+    recent = known & (revisions["revision"] > 0) & (revisions["known_at"] > now - FRESH)
+    history = revisions[known & revisions["symbol"].isin(revisions.loc[recent, "symbol"].unique())]
+    history = history[history.duplicated(BAR, keep=False)]
+    fresh = history["known_at"] > now - FRESH
+    at_first = history["known_at"] == history.groupby(BAR, sort=False)["known_at"].transform("first")
+    earlier = [rows.drop_duplicates(BAR, keep="last") for rows in (history[~fresh], history[at_first])]
+    before = pd.concat(earlier).drop_duplicates(BAR)
+    names = [*PRICES, "volume"]
+    old = before[[*BAR, *names, "known_at"]].rename(columns={name: f"old_{name}" for name in [*names, "known_at"]})
+    last = history[fresh].drop_duplicates(BAR, keep="last").merge(old, on=BAR, how="left")
+    # A bar that was out of use for a while may come back as it was.
+    changed = (last[names].to_numpy() != last[[f"old_{name}" for name in names]].to_numpy()).any(axis=1)
+    found: pd.DataFrame = last[changed & (last["old_known_at"] < last["known_at"])]
+    return found
 
 
 def _beyond(rows: pd.DataFrame, young: pd.Series[bool]) -> pd.Series[bool]:
@@ -83,16 +101,35 @@ def _near(new: pd.Series[float], old: pd.Series[float], tolerance: float) -> Any
         return (a == b) | (np.abs(np.log(a / b)) <= tolerance)
 
 
-def _one_factor(rows: pd.DataFrame) -> float | None:
-    """The factor by which all four prices of all the rows changed, if there is one: rounding to a cent allowed."""
-    if len(rows) < RESCALED:
-        return None
+def _rescaled(rows: pd.DataFrame, actions: Sequence[CorporateAction]) -> tuple[float, Mask]:
+    """By which factor which of the rows were multiplied, rounding to a cent allowed; none of them if by no one factor.
+
+    The factor is one of known splits, or the median one of all rows, if all of five and more share it.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.log(np.stack([rows[name] / rows[f"old_{name}"] for name in PRICES]))
-    factor = float(np.median(ratios))
-    allowed = PRICE + 0.01 / rows["low"].to_numpy()
-    alike = np.all(np.isfinite(ratios)) and np.all(np.abs(ratios - factor) <= allowed)
-    return float(np.exp(factor)) if alike and abs(factor) > PRICE else None
+    allowed = PRICE + 0.01 / np.minimum(rows["low"].to_numpy(), rows["old_low"].to_numpy())
+    for ratio in _ratios(actions):
+        alike = _near_factor(ratios, np.log(ratio), allowed)
+        if alike.any():
+            return ratio, alike
+    factor = float(np.median(ratios)) if len(rows) >= RESCALED else 0.0
+    alike = _near_factor(ratios, factor, PRICE + 0.01 / rows["low"].to_numpy())
+    return float(np.exp(factor)), alike & bool(alike.all() and abs(factor) > PRICE)
+
+
+def _near_factor(ratios: FloatArray, factor: float, allowed: FloatArray) -> Mask:
+    return np.asarray(np.all(np.isfinite(ratios) & (np.abs(ratios - factor) <= allowed), axis=0))
+
+
+def _ratios(actions: Sequence[CorporateAction]) -> list[float]:
+    """Factors by which the latest splits, one or more of them, multiply the prices before, and the other way round."""
+    found: list[float] = []
+    product = 1.0
+    for action in sorted((a for a in actions if a.kind == "split"), key=lambda a: a.session, reverse=True):
+        product *= action.value
+        found += [1.0 / product, product, 1.0 / action.value, action.value]
+    return list(dict.fromkeys(ratio for ratio in found if abs(np.log(ratio)) > PRICE))
 
 
 def _words(row: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tasks.errors import DataError
@@ -49,6 +51,15 @@ def validate_bars(frame: pd.DataFrame, negative_prices: bool = False) -> pd.Data
         lines = [f"{case.check} ({case.column}): {case.failure_case}" for case in cases.itertuples()]
         raise DataError("not a canonical bars frame: " + "; ".join(lines)) from error
     return frame
+
+
+def symbol_spans(symbols: npt.NDArray[np.object_]) -> dict[str, tuple[int, int]]:
+    """Symbol -> its first row and the row after its last; ``symbols`` (n,) has each symbol's rows together."""
+    if not len(symbols):
+        return {}
+    starts = np.flatnonzero(np.r_[True, symbols[1:] != symbols[:-1]])
+    ends = np.r_[starts[1:], len(symbols)]
+    return {str(symbols[a]): (int(a), int(b)) for a, b in zip(starts, ends, strict=True)}
 
 
 def _in_order(frame: pd.DataFrame) -> bool:

@@ -1,54 +1,42 @@
-"""Content-addressed snapshots: the same bars have the same name, whatever file held them.
-
-The digest is taken over the values column by column, so that neither the Parquet writer's version nor its
-compression, nor the order in which rows were read, changes it.
-"""
+"""Content-addressed snapshots: the same bars have the same name, whatever file held them."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tasks import storage
+from tasks.bars.actions import CorporateAction
+from tasks.bars.adjusted import adjusted, events
 from tasks.bars.check import CheckedBars
 from tasks.bars.describe import SourceDescription, parse_as_of
+from tasks.bars.digests import values_digest
 from tasks.bars.facts import has_volume, never_closes, survivors_only, true_opens
 from tasks.bars.schema import COLUMNS
 from tasks.contracts import Ref, Snapshot
 from tasks.documents import to_json
 from tasks.errors import DataError
 
+__all__ = ["freeze", "values_digest"]
 log = logging.getLogger("nocturne.bars")
 
 
-def values_digest(frame: pd.DataFrame) -> str:
-    """SHA-256 over the rows' values in (symbol, time) order, with column names; the index does not enter.
+def freeze(checked: CheckedBars, description: SourceDescription, actions: Sequence[CorporateAction] = ()) -> Snapshot:
+    """Write the checked bars, up to the description's ``as_of``, as an immutable snapshot, and refer to it.
 
-    Times enter as nanoseconds since 1970 in UTC, floats as IEEE doubles with one zero and one NaN.
+    ``actions``: the corporate actions known then; the description's ``adjust`` says which of them enter the prices,
+    the rest is kept beside the bars. The file lies below the state folder's ``snapshots``, named by the digest of its
+    values; one that is there already is verified and used. Raises DataError if no bar closed by then, StorageError if
+    it cannot be written.
     """
-    ordered = frame.sort_values(["symbol", "time"], kind="stable")
-    digest = hashlib.sha256(f"{len(ordered)}\n".encode())
-    for name in ordered.columns:
-        digest.update(f"{name}\0".encode())
-        digest.update(_column_bytes(ordered[name]))
-    return digest.hexdigest()
-
-
-def freeze(checked: CheckedBars, description: SourceDescription, as_of: str = "") -> Snapshot:
-    """Write the checked bars, up to ``as_of`` (or the description's), as an immutable snapshot, and refer to it.
-
-    The file lies below the state folder's ``snapshots``, named by the digest of its values; one that is there already
-    is verified and used. Raises DataError if no bar closed by then, StorageError if it cannot be written.
-    """
-    frame = _until(checked.frame, as_of or description.as_of)
-    if frame.empty:
-        raise DataError(f"{description.source}: no bar closed by {as_of or description.as_of}")
+    quoted = _until(checked.frame, description.as_of)
+    if quoted.empty:
+        raise DataError(f"{description.source}: no bar closed by {description.as_of}")
+    frame = adjusted(quoted, actions, how=description.adjust)
     sha256 = values_digest(frame)
     return Snapshot(
         sha256=sha256,
@@ -67,6 +55,7 @@ def freeze(checked: CheckedBars, description: SourceDescription, as_of: str = ""
         findings=_findings(checked),
         finding_counts=dict(sorted(Counter(finding.rule for finding in checked.findings).items())),
         warnings=checked.warnings,
+        events=_events(events(quoted, actions, description.adjust)),
     )
 
 
@@ -95,22 +84,18 @@ def _present(path: Path, sha256: str, rows: int) -> Ref | None:
     return ref if whole else None
 
 
+def _events(table: pd.DataFrame) -> Ref | None:
+    """The events that the prices do not say, kept under the digest of their values."""
+    if table.empty:
+        return None
+    path = storage.home() / "snapshots" / "events" / f"{values_digest(table)}.parquet"
+    return storage.write_parquet(path, table)
+
+
 def _findings(checked: CheckedBars) -> Ref:
     document = [to_json(finding) for finding in checked.findings]
     name = storage.sha256_json(document)
     return storage.write_json(storage.home() / "snapshots" / "findings" / f"{name}.json", document)
-
-
-def _column_bytes(column: pd.Series[Any]) -> bytes:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    if np.issubdtype(column.to_numpy().dtype, np.datetime64):
-        return column.to_numpy().astype("datetime64[ns]").astype("<i8").tobytes()
-    if column.dtype == object:
-        codes, names = pd.factorize(column.to_numpy())
-        return b"".join([*(f"{name}\0".encode() for name in names), codes.astype("<i8").tobytes()])
-    values = column.to_numpy().astype("<f8") + 0.0
-    return np.where(np.isnan(values), np.nan, values).tobytes()
 
 
 def _iso(moment: pd.Timestamp) -> str:

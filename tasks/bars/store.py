@@ -1,30 +1,28 @@
 """The bar store: append-only Parquet, one folder a source, never rewritten.
 
-A part file holds what was new at one reading: bars not seen before, and bars whose values changed. Each row carries
-``revision`` (0 for the first value seen) and ``known_at`` (when it was read), so an old value stays readable as of its
-time. A part counts once its record, a small JSON file with its digest, stands beside it; a part without one was left
-by a crash and is ignored. Rows that were read before add nothing.
+A part holds what was new at one reading: bars not seen before, bars whose values changed, and bars that are no longer
+used (without values: the source dropped them, or the checks leave them out now). Each row carries ``revision`` (0 for
+the first value seen) and ``known_at`` (when it was read), so what was used at any time stays readable. Rows that were
+read before add nothing. How parts are written, and what a crash leaves, is said in ``parts.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tasks import storage
 from tasks.bars.describe import SourceDescription
-from tasks.bars.snapshot import values_digest
+from tasks.bars.parts import Parts
+from tasks.bars.readings import Looks
+from tasks.bars.revisions import ADJUSTED, VALUES, Revisions, revisions_of
 from tasks.contracts import Ref
-from tasks.documents import from_json, to_json
 
-KEYS = ("symbol", "time")
-VALUES = ("open", "high", "low", "close", "volume")
-ADJUSTED = ("adj_close", "factor")
+AT_ONCE = pd.Timedelta(0)
+__all__ = ["ADJUSTED", "VALUES", "Appended", "BarStore", "Known"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,100 +38,98 @@ class Appended:
     vanished: int
 
 
-class BarStore:
-    """The stored history of one source: raw bars, or its adjusted closes, which lie apart."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The bars that were known at a time, canonical columns, sorted by symbol and time.
 
-    def __init__(self, description: SourceDescription, kind: str = "raw", root: Path | None = None) -> None:
+    ``assumed`` of them were read only later, in one go: they count as known when they closed.
+    """
+
+    frame: pd.DataFrame
+    assumed: int
+
+
+class BarStore:
+    """The stored history of one source: raw bars, or its adjusted closes, which lie apart.
+
+    One that ``keeps`` what it has read reads every part once; parts that others add meanwhile come along all the same.
+    """
+
+    def __init__(
+        self, description: SourceDescription, kind: str = "raw", root: Path | None = None, keeps: bool = False
+    ) -> None:
         self.folder = (root or storage.home() / "bars") / description.key() / kind
         self.values = VALUES if kind == "raw" else ADJUSTED
+        self._parts = Parts(self.folder)
+        self._keeps = keeps
+        self._kept: tuple[Revisions, list[str]] | None = None
 
     def append(
-        self, frame: pd.DataFrame, known_at: pd.Timestamp, left_out: Mapping[str, str] | None = None
+        self,
+        frame: pd.DataFrame,
+        known_at: pd.Timestamp,
+        left_out: Mapping[str, str] | None = None,
+        covers: Collection[str] | None = None,
     ) -> Appended:
         """Add what is new in ``frame`` (columns symbol, time, session and the values; each bar once).
 
         ``known_at``: aware, when it was read. ``left_out``: symbol -> session (ISO date) from which it is quarantined.
-        Raises StorageError if it cannot be written; then nothing was.
+        ``covers``: symbols (empty: all) of which no stored bar but those in ``frame`` is used from now on; None: says
+        nothing about other bars. Raises StorageError if it cannot be written; then nothing was.
         """
-        stored = self.read()
-        old = _matched(frame, stored)
-        fresh = old < 0
-        changed = ~fresh & self._differs(frame, stored, old)
-        part = frame.loc[fresh | changed, [*KEYS, "session", *self.values]]
+        history, names = self._load()
+        part, appended = history.news(frame, left_out or {}, covers)
         if len(part):
-            past = stored["revision"].to_numpy(dtype=np.int64) if len(stored) else np.zeros(1, dtype=np.int64)
-            revision = np.where(fresh, 0, past[old] + 1)[fresh | changed]
-            self._write(part.assign(revision=revision.astype(np.int64), known_at=known_at.tz_convert("UTC")))
-        return Appended(
-            new=int(fresh.sum()), revised=int(changed.sum()), vanished=_vanished(frame, stored, left_out or {})
-        )
+            part = part.assign(known_at=known_at.tz_convert("UTC").as_unit("ns"))
+            names = [*names, self._parts.add(part)]
+            if self._keeps or self._parts.many(names):
+                history = revisions_of([history.frame, part], self.values)
+                self._parts.copy(history.frame, names)
+        if self._keeps:
+            self._kept = history, names
+        return Appended(new=appended[0], revised=appended[1], vanished=appended[2])
 
-    def read(self, known_at: pd.Timestamp | None = None) -> pd.DataFrame:
-        """Every bar at its latest revision, or as it was known at a time; sorted by symbol and time.
+    def read(self) -> pd.DataFrame:
+        """Every bar ever seen at its latest value, sorted by symbol and time.
 
         Raises IntegrityError if a part differs from its record.
         """
-        history = self.revisions()
-        if known_at is not None:
-            history = history[history["known_at"] <= known_at]
-        return history.drop_duplicates(list(KEYS), keep="last").reset_index(drop=True)
+        return self._history().latest()
+
+    def in_use(self) -> pd.DataFrame:
+        """The bars that the last reading used, sorted by symbol and time. Raises IntegrityError as ``read`` does."""
+        return self._history().in_use()
+
+    def known(self, as_of: pd.Timestamp, looks: Looks, delay: pd.Timedelta = AT_ONCE) -> Known:
+        """What was known, and used, at a time (aware).
+
+        A value counts as known when it was read, but for the first one of a bar: that one counts from ``delay`` after
+        the bar's close, unless a reading after that, of that symbol, did not have it yet (``looks``). So history that
+        was loaded in one go is there for runs of its past, and a bar that came late, or filled a hole, is not. Raises
+        IntegrityError as ``read`` does.
+        """
+        frame, assumed = self._history().known(as_of, looks, delay)
+        return Known(frame=frame, assumed=assumed)
 
     def revisions(self) -> pd.DataFrame:
         """Every value ever stored, sorted by symbol, time and revision. Raises IntegrityError as ``read`` does."""
-        parts = [storage.read_parquet(ref) for ref in self.parts()]
-        if not parts:
-            return self._empty()
-        order = [*KEYS, "revision", "known_at"]
-        return pd.concat(parts, ignore_index=True).sort_values(order, kind="stable", ignore_index=True)
+        return self._history().values_only()
 
     def parts(self) -> list[Ref]:
         """The parts that count, oldest first."""
-        records = sorted(self.folder.glob("*.json"))
-        refs = [from_json(Ref, storage.read_json(record)) for record in records]
-        return [replace(ref, path=str(self.folder / ref.path)) for ref in refs]
+        return [self._parts.ref(name) for name in self._parts.names()]
 
-    def _write(self, part: pd.DataFrame) -> None:
-        # The digest in the name keeps two writers, who both think to be next, from replacing one another's part.
-        number = len(list(self.folder.glob("*.json"))) + 1
-        name = f"{number:06d}-{values_digest(part)[:16]}"
-        ref = storage.write_parquet(self.folder / f"{name}.parquet", part)
-        storage.write_json(self.folder / f"{name}.json", to_json(replace(ref, path=f"{name}.parquet")))
+    def _history(self) -> Revisions:
+        return self._load()[0]
 
-    def _differs(self, frame: pd.DataFrame, stored: pd.DataFrame, old: Any) -> Any:
-        differs = np.zeros(len(frame), dtype=bool)
-        if len(stored):
-            for name in self.values:
-                now, then = frame[name].to_numpy(), stored[name].to_numpy()[old]
-                differs |= (now != then) & ~(np.isnan(now) & np.isnan(then))
-        return differs
-
-    def _empty(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "symbol": pd.Series([], dtype=object),
-                "time": pd.DatetimeIndex([], dtype="datetime64[ns, UTC]"),
-                "session": pd.DatetimeIndex([], dtype="datetime64[ns]"),
-                **{name: np.array([], dtype=np.float64) for name in self.values},
-                "revision": np.array([], dtype=np.int64),
-                "known_at": pd.DatetimeIndex([], dtype="datetime64[ns, UTC]"),
-            }
-        )
-
-
-def _matched(frame: pd.DataFrame, stored: pd.DataFrame) -> Any:
-    """For each row of ``frame`` the position of the same bar in ``stored``, or -1."""
-    if not len(stored):
-        return np.full(len(frame), -1, dtype=np.int64)
-    known = pd.MultiIndex.from_frame(stored[list(KEYS)])
-    return known.get_indexer(pd.MultiIndex.from_frame(frame[list(KEYS)]))
-
-
-def _vanished(frame: pd.DataFrame, stored: pd.DataFrame, left_out: Mapping[str, str]) -> int:
-    if not len(stored) or not len(frame):
-        return 0
-    within = stored["symbol"].isin(frame["symbol"].unique()) & stored["time"].between(
-        frame["time"].min(), frame["time"].max()
-    )
-    since = pd.to_datetime(stored["symbol"].map(left_out))
-    within &= ~(stored["session"] >= since)
-    return int((_matched(stored[within], frame) < 0).sum())
+    def _load(self) -> tuple[Revisions, list[str]]:
+        """All rows, and the parts that they lie in."""
+        more = self._parts.read_since(self._kept[1]) if self._kept else None
+        if self._kept and more:
+            found = revisions_of([self._kept[0].frame, *more[0]], self.values) if more[0] else self._kept[0], more[1]
+        else:
+            frames, names = self._parts.read()
+            found = revisions_of(frames, self.values), names
+        if self._keeps:
+            self._kept = found
+        return found

@@ -61,10 +61,13 @@ def _parquet(source: str, file: SourceFile, data: bytes) -> Table:
         table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise refuse_file(source, file.name, "truncated", f"not whole Parquet: {printable(str(error), 160)}") from error
-    return Table(tuple(table.column_names), tuple(_flat(column) for column in table.columns), range(1, len(table) + 1))
+    return Table(
+        tuple(table.column_names), tuple(whole_column(column) for column in table.columns), range(1, len(table) + 1)
+    )
 
 
-def _flat(column: Any) -> Any:
+def whole_column(column: Any) -> Any:
+    """An Arrow column in one piece, its values written out."""
     whole = column.combine_chunks()
     whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
     return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
@@ -141,7 +144,7 @@ def _rows(source: str, file: SourceFile, data: bytes, layout: _Layout, notes: tu
     except pa.ArrowInvalid as error:
         raise refuse_file(source, file.name, "not-a-table", printable(str(error), 160)) from error
     rows = _numbers(len(table), [number for number, _ in ragged])
-    return Table(layout.names, tuple(_flat(column) for column in table.columns), rows, tuple(ragged), notes)
+    return Table(layout.names, tuple(whole_column(column) for column in table.columns), rows, tuple(ragged), notes)
 
 
 def _numbers(count: int, skipped: list[int]) -> tuple[int, ...] | range:

@@ -12,6 +12,7 @@ from tasks.bars.describe import from_problem
 from tasks.bars.ingest import ingest_source
 from tasks.contracts import Snapshot
 from tasks.errors import NocturneError
+from tasks.masking import at_the_edge
 from tasks.problem import Problem
 
 
@@ -27,6 +28,7 @@ def _a_retry_can_help(_task: Any, _run: Any, state: Any) -> bool:
     retry_delay_seconds=[2, 10],
     retry_condition_fn=_a_retry_can_help,
 )
+@at_the_edge
 def ingest(problem: Problem) -> Snapshot:
     """The problem's bars as a snapshot. Raises as ``ingest_source`` does; only an unreachable source is tried again."""
     return ingest_source(from_problem(problem), pd.Timestamp.now("UTC"))

@@ -26,6 +26,7 @@ from tasks.drift.evidently_page import distributions
 from tasks.drift.measure import Material, Subject, measure
 from tasks.drift.values import PREDICTION, DriftReport, begins
 from tasks.errors import ConfigurationError, IntegrityError, StorageError
+from tasks.masking import at_the_edge
 from tasks.storage import home, read_json, read_matrix, read_parquet, read_predictions, write_json, write_text
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,6 +42,7 @@ log = logging.getLogger("nocturne.drift")
 
 
 @task(name="measure drift", cache_policy=NO_CACHE)
+@at_the_edge
 def measure_drift(
     subject: Subject,
     *,
@@ -79,6 +81,7 @@ def measure_drift(
 
 
 @task(name="publish drift", cache_policy=NO_CACHE)
+@at_the_edge
 def publish_drift(
     report: DriftReport, features: FeatureMatrix, rows: Rows, predictions: Mapping[str, Ref]
 ) -> DriftReport:
@@ -103,6 +106,7 @@ def publish_drift(
 
 
 @task(name="ask for retraining", cache_policy=NO_CACHE)
+@at_the_edge
 def ask_for_retraining(report: DriftReport, problem: Mapping[str, object]) -> bool:
     """Keep the report; where an alarm begins or becomes worse, emit the event that starts a retraining run.
 

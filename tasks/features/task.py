@@ -20,6 +20,7 @@ from tasks.features.cross_section import LEAST_NAMES, section_keys
 from tasks.features.dates import bar_dates
 from tasks.features.series import Array
 from tasks.features.truncation import check_truncation
+from tasks.masking import at_the_edge
 from tasks.membership import is_member, known_by, read_membership
 from tasks.problem import Problem
 from tasks.storage import StageStore, read_json, read_matrix, read_parquet, write_json, write_parquet
@@ -42,9 +43,15 @@ log = logging.getLogger("nocturne.features")
 
 
 @task(name="features", cache_policy=NO_CACHE)
-def build_features(problem: Problem, snapshot: Snapshot) -> FeatureMatrix:
-    """The feature matrix of a snapshot, computed once for the same bars, columns, tick and code."""
+@at_the_edge
+def build_features(problem: Problem, snapshot: Snapshot, only: tuple[str, ...] = ()) -> FeatureMatrix:
+    """The feature matrix of a snapshot, computed once for the same bars, columns, tick and code.
+
+    only: those of its columns that are wanted; empty means all.
+    """
     spec = specification(problem, snapshot)
+    if only:
+        spec = dataclasses.replace(spec, columns=tuple(name for name in spec.columns if name in only))
     store = StageStore()
     inputs = {"snapshot": snapshot.sha256, "spec": to_json(spec), "max_lookback": problem.max_lookback}
     key = store.key("features", inputs, CODE)
@@ -59,6 +66,7 @@ def build_features(problem: Problem, snapshot: Snapshot) -> FeatureMatrix:
 
 
 @task(name="check-features", cache_policy=NO_CACHE)
+@at_the_edge
 def check_features(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> tuple[str, ...]:
     """What in the stored matrix depends on later bars than its row's; empty if nothing. Dates drawn by the seed.
 

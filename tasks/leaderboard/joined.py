@@ -13,7 +13,8 @@ fit learned from may end at or after the first row that it is scored on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ class Walked:
     """A recipe refitted over the folds. ``fits``: by column of ``Rows.fits``, predictions (n,) aligned with the rows.
 
     ``search``: predictions of the search's own fit (n,), None where there was no search; ``lost``: by column, why a
-    fit is missing.
+    fit is missing; ``recipe``: what the transfer engine says of what it transfers, and of its control.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Walked:
     lost: Mapping[str, str]
     train_seconds: float = 0.0
     predict_us_per_row: float = 0.0
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@
 3. One-sided Diebold-Mariano p-values against every baseline and the champion, on the same losses by date, with the
    lag and the fixed-b law of the gate. They describe; recipes were chosen on these very rows, so none promotes.
 4. Smearing from out-of-sample residuals, the target's whole set of metrics, the night's statistics.
+5. What each pre-trained candidate owes to its pre-training, against the same network from scratch (``transfers.py``).
 
 The champion's recipe stands on the board like any other, under the name ``champion`` where only the walk knows it, and
 never counts as a baseline. Nothing here reads the gate window.
@@ -34,6 +35,7 @@ from tasks.leaderboard.metrics import METRICS, Panel, Scored, ranking_metric
 from tasks.leaderboard.night import Ranked, night_statistics
 from tasks.leaderboard.shortlist import SIMPLICITY, Shortlist
 from tasks.leaderboard.smearing import fold_smearing, gate_smearing
+from tasks.leaderboard.transfers import worth
 from tasks.statistics.bootstrap import skill_interval
 from tasks.statistics.diebold_mariano import diebold_mariano
 from tasks.statistics.losses import row_losses
@@ -43,7 +45,7 @@ DECIMALS = 13
 """In the digest only: a skill of 1e-5 is a difference of numbers near 1, so its own twelfth digit is rounding too."""
 
 TIMINGS = ("train_seconds", "predict_us_per_row")
-LATER = ("sha256", "predictions", "backtests", "alarms")
+LATER = ("sha256", "predictions", "backtests", "alarms", "carried")
 """Not in the digest: itself, where a file lies, and what later stages add to the board."""
 
 log = logging.getLogger("nocturne.leaderboard")
@@ -132,6 +134,7 @@ def rank(
         refused=refused,
         not_refitted=dict(sorted(shortlist.left.items())),
         statistics=night_statistics(_ranked(joined, place, losses, best, seed)),
+        transfers=worth(losses, _transferred(candidates), place.overlap, seed),
     )
     return Board(leaderboard=replace(board, sha256=digest(board)), joined=joined)
 
@@ -149,6 +152,8 @@ def digest(board: Leaderboard) -> str:
             del score[name]
     if document["statistics"]:
         del document["statistics"]["trials"]
+    if not document["transfers"]:  # a board on which nothing was transferred is what it was before there was transfer
+        del document["transfers"]
     text = json.dumps(_rounded(document), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -177,6 +182,10 @@ def _rivals(
 ) -> tuple[str, ...]:
     champions = {CHAMPION, shortlist.champion}
     return tuple(sorted(name for name in losses if _is_baseline(candidates[name]) or name in champions))
+
+
+def _transferred(candidates: Mapping[str, Walked]) -> dict[str, Mapping[str, Any]]:
+    return {name: candidate.recipe for name, candidate in candidates.items() if candidate.engine == "transfer"}
 
 
 def _p_values(name: str, losses: Mapping[str, FloatArray], rivals: tuple[str, ...], overlap: int) -> dict[str, float]:

@@ -2,14 +2,16 @@
 
 ```
 every searched candidate ── selection loss ─┬─ all baselines and all linear models ────────┐
-                                            ├─ the leading few of h2o and autokeras ────────┼─ walked over the folds
+                                            ├─ the leading few of h2o, autokeras, transfer ─┼─ walked over the folds
+                                            ├─ what a walked transfer is compared with ─────┤
                                             ├─ the champion's own recipe, where found again ┘
                                             └─ the rest: their selection loss is all that is known of them
 ```
 
 Each engine's best is among the few, for the selection rows are few as well: three recipes of one kind would be one bet.
-An ensemble costs as much as all its members, so whether it may take one of the places is the problem's choice. Of
-identical recipes one is walked: the simpler engine's. The order in which candidates arrive changes nothing.
+A transfer is nothing without the same network from scratch on the same rows: that control is walked beside it, and
+takes no place. An ensemble costs as much as all its members, so whether it may take one of the places is the problem's
+choice. Of identical recipes one is walked: the simpler engine's. The order in which candidates arrive changes nothing.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from tasks.leaderboard.joined import RESERVED, check_unseen
 from tasks.leaderboard.losses import FloatArray, IntArray, by_date, date_codes, fault, rounded
 from tasks.statistics.losses import row_losses
 
-SIMPLICITY: tuple[EngineName, ...] = ("baseline", "linear", "h2o", "autokeras")
-LEADING: tuple[EngineName, ...] = ("h2o", "autokeras")
+SIMPLICITY: tuple[EngineName, ...] = ("baseline", "linear", "h2o", "autokeras", "transfer")
+LEADING: tuple[EngineName, ...] = ("h2o", "autokeras", "transfer")
 FITTED: tuple[WindowName, ...] = ("train", "validation", "blending")
 ENSEMBLE = "stackedensemble"
 log = logging.getLogger("nocturne.leaderboard")
@@ -69,8 +71,8 @@ def choose(
     """Score every searched candidate on the selection rows and pick those that are walked.
 
     predictions: by candidate's name, float64 (n,), aligned with ``rows`` (columns symbol, time, session, label,
-    label_end, window; n rows); what is not finite outside the selection window is ignored. leaders: so many of H2O's
-    and AutoKeras's together. champion_recipe_sha256: that recipe is walked, wherever it stands.
+    label_end, window; n rows); what is not finite outside the selection window is ignored. leaders: so many of H2O's,
+    AutoKeras's and the transfer's together. champion_recipe_sha256: that recipe is walked, wherever it stands.
 
     Raises EngineError where two candidates share a name, or where no selection rows exist; DataError where the search
     may have learned from them.
@@ -94,6 +96,7 @@ def choose(
     simplest = _once([c for c in candidates if c.name in losses], losses)
     ours = next((c.name for c in simplest if recipe_sha256(c.recipe) == champion_recipe_sha256), "")
     picked = _walked(simplest, leaders, ensembles) | ({ours} if ours else set())
+    picked |= _controls(simplest, picked)
     return Shortlist(
         names=tuple(c.name for c in simplest if c.name in picked), losses=losses, refused=refused, champion=ours
     )
@@ -106,6 +109,12 @@ def _walked(ordered: Sequence[Candidate], leaders: int, ensembles: bool) -> set[
     best = [c for c in costly if first[c.engine] is c]
     leading = [*best, *(c for c in costly if c not in best)][:leaders]
     return {c.name for c in ordered if c.engine not in LEADING} | {c.name for c in leading}
+
+
+def _controls(candidates: Sequence[Candidate], picked: set[str]) -> set[str]:
+    """Names of the candidates that those picked name as their control."""
+    wanted = {c.recipe.get("control") for c in candidates if c.name in picked}
+    return {c.name for c in candidates if recipe_sha256(c.recipe) in wanted}
 
 
 def _once(candidates: Sequence[Candidate], losses: Mapping[str, float]) -> list[Candidate]:

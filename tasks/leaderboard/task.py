@@ -21,12 +21,13 @@ from prefect.cache_policies import NO_CACHE
 from tasks.contracts import Candidate, EngineResult, FeatureMatrix, Rows, Snapshot, Target, resolved
 from tasks.documents import from_json, to_json
 from tasks.errors import EngineError
-from tasks.evaluation import Backtest, Leaderboard
-from tasks.leaderboard import alarm, canaries, diagnostic, figures, noise
+from tasks.evaluation import Backtest, CarriedError, Leaderboard
+from tasks.leaderboard import alarm, canaries, carried, diagnostic, figures, noise
 from tasks.leaderboard.joined import FOLD, Walked
 from tasks.leaderboard.losses import FloatArray
 from tasks.leaderboard.ranking import rank
-from tasks.leaderboard.shortlist import Shortlist, choose
+from tasks.leaderboard.shortlist import Shortlist, choose, recipe_sha256
+from tasks.masking import at_the_edge
 from tasks.problem import Problem
 from tasks.statistics.shuffle import shuffled_labels
 from tasks.storage import StageStore, home, read_json, read_matrix, read_parquet, sha256_json, write_json, write_parquet
@@ -49,6 +50,7 @@ log = logging.getLogger("nocturne.leaderboard")
 
 
 @task(name="shortlist", cache_policy=NO_CACHE)
+@at_the_edge
 def shortlist(
     problem: Problem, rows: Rows, results: tuple[EngineResult, ...], champion_recipe_sha256: str = ""
 ) -> Shortlist:
@@ -71,18 +73,22 @@ def shortlist(
 
 
 @task(name="leaderboard", cache_policy=NO_CACHE)
+@at_the_edge
 def score(
     problem: Problem,
     rows: Rows,
     results: tuple[EngineResult, ...],
     walked: tuple[EngineResult, ...],
     shortlist: Shortlist,
+    *,
+    features: FeatureMatrix | None = None,
 ) -> Leaderboard:
     """Rank the shortlist on the joined predictions of its refits on every fold; see ``ranking.rank``.
 
     results: what the search found; walked: its recipes refitted (jobs with rows ``fit_fold_k``), and the champion's
     under the name ``champion`` where the search did not come upon it. The problem's seed draws the resamples. The
-    joined predictions are kept as Parquet; the whole board is taken from the store where nothing changed.
+    joined predictions are kept as Parquet; the whole board is taken from the store where nothing changed. features:
+    where given, and where something was transferred, errors are told by regime and kind of symbol (``carried.py``).
     """
     night = _Walk(
         problem=problem,
@@ -91,6 +97,7 @@ def score(
         refits=_refits(walked, shortlist),
         results=walked,
         shortlist=shortlist,
+        features=features,
     )
     store = StageStore()
     key = store.key("leaderboard", night.inputs(), CODE)
@@ -115,6 +122,7 @@ class _Walk:
     refits: dict[str, dict[str, Candidate]]
     results: tuple[EngineResult, ...]
     shortlist: Shortlist
+    features: FeatureMatrix | None = None
 
     @property
     def folds(self) -> list[str]:
@@ -132,7 +140,11 @@ class _Walk:
             "refits": {name: {fit: _fitted(c) for fit, c in fits.items()} for name, fits in self.refits.items()},
             "said": sorted([r.engine, r.error, *sorted(r.notes)] for r in self.results),
             "shortlist": to_json(dataclasses.replace(self.shortlist, names=tuple(sorted(self.shortlist.names)))),
+            "features": self.features.ref.sha256 if self.features is not None and self._transfers() else "",
         }
+
+    def _transfers(self) -> bool:
+        return any(fit.engine == "transfer" for fits in self.refits.values() for fit in fits.values())
 
     def walked(self) -> dict[str, Walked]:
         """Every recipe with the predictions of its fits."""
@@ -151,6 +163,7 @@ class _Walk:
             lost={fit: self._why(name, known.engine, fit) for fit in self.folds if fit not in fits},
             train_seconds=known.train_seconds,
             predict_us_per_row=known.predict_us_per_row,
+            recipe=(search or known).recipe if known.engine == "transfer" else {},
         )
 
     def _why(self, name: str, engine: str, fit: str) -> str:
@@ -165,10 +178,25 @@ def _compute(walk: _Walk, staging: Path) -> None:
     frame = read_parquet(walk.rows.ref, [*ROWS, *walk.folds])
     ranked = rank(frame, walk.walked(), walk.rows.target, walk.shortlist, walk.problem.seed)
     names = [score.candidate for score in ranked.leaderboard.scores]
-    ref = write_parquet(staging / PREDICTIONS, ranked.joined.table(names))
-    board = dataclasses.replace(ranked.leaderboard, predictions=dataclasses.replace(ref, path=PREDICTIONS))
+    joined = ranked.joined.table(names)
+    ref = write_parquet(staging / PREDICTIONS, joined)
+    board = dataclasses.replace(
+        ranked.leaderboard,
+        predictions=dataclasses.replace(ref, path=PREDICTIONS),
+        carried=_carried(walk, frame, joined, ranked.leaderboard),
+    )
     write_json(staging / BOARD, to_json(board))
     log.info("%d candidates ranked on %d rows, first %s", len(names), board.rows, names[0])
+
+
+def _carried(walk: _Walk, frame: pd.DataFrame, joined: pd.DataFrame, board: Leaderboard) -> tuple[CarriedError, ...]:
+    """Errors with and without transfer; nothing where none was, or where a column that groups are drawn by lacks."""
+    features = walk.features
+    if features is None or not board.transfers or not set(carried.COLUMNS) <= set(features.spec.columns):
+        return ()
+    level, returned = read_matrix(features.ref, carried.COLUMNS).T
+    drawn = carried.groups(frame, level, returned)
+    return carried.carried(board.transfers, joined, drawn, walk.rows.target, walk.problem.seed)
 
 
 def _candidates(results: Sequence[EngineResult]) -> list[Candidate]:
@@ -192,7 +220,10 @@ def _refits(walked: Iterable[EngineResult], shortlist: Shortlist) -> dict[str, d
 
 
 def _fitted(candidate: Candidate) -> list[Any]:
-    return [candidate.engine, candidate.predictions.sha256, candidate.train_seconds, candidate.predict_us_per_row]
+    # What a transfer was worth depends on what its recipe says of it.
+    recipe = [recipe_sha256(candidate.recipe)] if candidate.engine == "transfer" else []
+    seconds = [candidate.train_seconds, candidate.predict_us_per_row]
+    return [candidate.engine, candidate.predictions.sha256, *seconds, *recipe]
 
 
 def _predictions(candidate: Candidate) -> FloatArray:
@@ -201,6 +232,7 @@ def _predictions(candidate: Candidate) -> FloatArray:
 
 
 @task(name="other-histories", cache_policy=NO_CACHE)
+@at_the_edge
 def other_histories(features: FeatureMatrix, rows: Rows) -> tuple[float, ...]:
     """Skills of ridge on the paths of ``diagnostic.py``, on the rows before the gate; taken from the store if known.
 
@@ -220,6 +252,7 @@ def other_histories(features: FeatureMatrix, rows: Rows) -> tuple[float, ...]:
 
 
 @task(name="inspect", cache_policy=NO_CACHE)
+@at_the_edge
 def inspect(
     problem: Problem, rows: Rows, board: Leaderboard, refitted: tuple[EngineResult, ...], truncation: tuple[str, ...]
 ) -> tuple[str, ...]:

@@ -43,6 +43,10 @@ def description(night: Night, entry: Entry) -> str:
     return page[:LONGEST]
 
 
+def _use(night: Night, entry: Entry) -> str:
+    return card_use.use(night.problem.name, entry.gated.engine, str(entry.gated.recipe.get("strategy", "")))
+
+
 def _page(head: str, kept: list[Section], left: list[Section], name: str) -> str:
     more = [_MORE.format(titles=", ".join(section.title for section in left), name=name)] if left else []
     return "\n\n".join([head, *map(str, kept), *more])
@@ -70,7 +74,7 @@ def _sections(night: Night, entry: Entry) -> list[Section]:
         Section("Waived", bullets(map(plain, evidence.waivers if evidence else ())), weight=9),
         Section("What it does not promise", card_use.promises(entry), weight=7),
         Section("Ethics", card_use.ETHICS, weight=3),
-        Section("Use, verify, roll back", card_use.use(night.problem.name, entry.gated.engine), weight=9),
+        Section("Use, verify, roll back", _use(night, entry), weight=9),
         Section("Versions", _versions(night, entry), weight=1),
     ]
 

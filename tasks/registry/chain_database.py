@@ -23,16 +23,27 @@ class Schema:
     """The tables of one version. ``since``: the version that a table came with, 1 where it is not named.
 
     ``unique``: columns of a table that no two rows share. Every table has ``id``, ``previous`` and ``sha256`` besides.
+    ``rewritten``: tables beside the chain, whose rows change: they tell what is going on, and no evidence rests on
+    them; their first columns, as many as ``keys`` says, are the key.
     """
 
     version: int
     tables: Mapping[str, Columns]
     since: Mapping[str, int] = field(default_factory=dict)
     unique: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rewritten: Mapping[str, Columns] = field(default_factory=dict)
+    keys: Mapping[str, int] = field(default_factory=dict)
 
     def later_than(self, version: int) -> tuple[str, ...]:
         """The tables that a database of this version lacks."""
-        return tuple(table for table in self.tables if self.since.get(table, 1) > version)
+        return tuple(table for table in (*self.tables, *self.rewritten) if self.since.get(table, 1) > version)
+
+    def definition(self, table: str, types: Mapping[str, str]) -> str:
+        """SQL that makes a table of those that are rewritten; ``types``: what the database calls each kind."""
+        columns = self.rewritten[table]
+        listed = ", ".join(f'"{name}" {types[kind]}' for name, kind in columns.items())
+        key = ", ".join(f'"{name}"' for name in list(columns)[: self.keys.get(table, 1)])
+        return f'CREATE TABLE "{table}" ({listed}, PRIMARY KEY ({key}))'
 
 
 class Database(Protocol):
@@ -51,6 +62,9 @@ class Database(Protocol):
     def begin_reading(self) -> None:
         """Start a transaction that sees one state throughout, whoever writes meanwhile."""
 
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """While the block runs nobody else is in a block of this name; they wait. Who writes is not kept waiting."""
+
     def commit(self) -> None:
         """End a transaction; what it wrote is on the disk."""
 
@@ -62,6 +76,9 @@ class Database(Protocol):
 
     def execute(self, sql: str, values: Iterable[Any] = ()) -> None:
         """Run a statement that gives no rows."""
+
+    def clock(self) -> float:
+        """Seconds since 1970 by the clock that all who use this database share."""
 
     def version(self) -> int:
         """The version of the schema that is there, 0 if none is."""

@@ -15,6 +15,7 @@ import getpass
 import importlib
 import os
 import ssl
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -135,6 +136,18 @@ class PostgresDatabase:
         """See one state until the rollback."""
         self._start("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """By an advisory lock of the name's own; it ends with the connection at the latest."""
+        key = zlib.crc32(name.encode()) - 2**31
+        with self.errors():
+            self._connection.run(f"SELECT pg_advisory_lock({LOCK}, {key})")
+        try:
+            yield
+        finally:
+            with suppress(self._driver.Error, OSError):  # a connection that broke has let go of it
+                self._connection.run(f"SELECT pg_advisory_unlock({LOCK}, {key})")
+
     def commit(self) -> None:
         """Write, and sync."""
         self._open = False
@@ -157,6 +170,10 @@ class PostgresDatabase:
         """Run a statement that gives no rows."""
         self._run(sql, values)
 
+    def clock(self) -> float:
+        """The server's."""
+        return float(self.query("SELECT extract(epoch FROM clock_timestamp()) AS now")[0]["now"])
+
     def version(self) -> int:
         """From the schema's table ``version``, 0 where there is no schema or no table."""
         # to_regclass would answer from a cache that is older than the lock.
@@ -173,6 +190,9 @@ class PostgresDatabase:
             for statement in _FIRST:
                 self.execute(statement)
         for table in tables:
+            if table in schema.rewritten:
+                self.execute(schema.definition(table, _TYPES))
+                continue
             for statement in _definition(table, schema.tables[table], schema.unique.get(table, ())):
                 self.execute(statement)
         self.execute("INSERT INTO version VALUES (?)", (schema.version,))

@@ -5,8 +5,10 @@ A writer takes the write lock first (BEGIN IMMEDIATE); commits are synced to the
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from tasks.errors import IntegrityError, StorageError
 from tasks.registry.chain_database import LEDGER, WAIT_SECONDS, Columns, Row, Schema
 
 MEMORY = ":memory:"
+_TYPES = {"TEXT": "TEXT", "INTEGER": "INTEGER", "REAL": "REAL"}
 
 
 class SqliteDatabase:
@@ -26,7 +29,7 @@ class SqliteDatabase:
 
         Raises IntegrityError if it is no such database, StorageError if it cannot be opened.
         """
-        self.path = path
+        self.path, self._wait = path, wait
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +37,6 @@ class SqliteDatabase:
             raise StorageError(f"{path}: {LEDGER} cannot be opened: {error.strerror}") from error
         with self.errors():
             self._connection = sqlite3.connect(path or MEMORY, timeout=wait, isolation_level=None)
-            self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA synchronous=EXTRA")
 
     @property
@@ -54,6 +56,22 @@ class SqliteDatabase:
         """See one state until the rollback."""
         self._connection.execute("BEGIN")
 
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """By the write lock of an empty database beside this one, which ends with its process at the latest."""
+        if self.path is None:
+            yield
+            return
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        beside = SqliteDatabase(self.path.parent / "alone" / f"{digest}.db", self._wait)
+        try:
+            with beside.errors():
+                beside.begin()
+            yield
+        finally:
+            beside.rollback()
+            beside.close()
+
     def commit(self) -> None:
         """Write, and sync."""
         self._connection.execute("COMMIT")
@@ -65,19 +83,28 @@ class SqliteDatabase:
 
     def query(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
         """The rows that a statement gives."""
-        return [dict(row) for row in self._connection.execute(sql, tuple(values))]
+        found = self._connection.execute(sql, tuple(values))
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found]
 
     def execute(self, sql: str, values: Iterable[Any] = ()) -> None:
         """Run a statement that gives no rows."""
         self._connection.execute(sql, tuple(values))
+
+    def clock(self) -> float:
+        """This machine's: a file's users are all on it."""
+        return time.time()
 
     def version(self) -> int:
         """SQLite's own field for it, 0 in a new file."""
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def create(self, schema: Schema, tables: Iterable[str]) -> None:
-        """Make these tables and their triggers."""
+        """Make these tables and, of those that are append-only, the triggers."""
         for table in tables:
+            if table in schema.rewritten:
+                self._connection.execute(schema.definition(table, _TYPES))
+                continue
             for statement in _definition(table, schema.tables[table], schema.unique.get(table, ())):
                 self._connection.execute(statement)
         self._connection.execute(f"PRAGMA user_version = {schema.version}")
@@ -85,7 +112,7 @@ class SqliteDatabase:
     def highest(self, table: str) -> int:
         """From the table in which SQLite keeps AUTOINCREMENT's counters."""
         found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-        return int(found["seq"]) if found else 0
+        return int(found[0]) if found else 0
 
     def guarded(self, table: str) -> bool:
         """Whether both triggers are there."""

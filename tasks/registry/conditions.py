@@ -6,12 +6,13 @@ import math
 
 import pandas as pd
 
-from tasks.contracts import Snapshot
+from tasks.contracts import Candidate, Snapshot
+from tasks.evaluation import TransferWorth
 from tasks.registry import gate as gates
 from tasks.registry import power, reasons
 from tasks.registry.evidence import GatedFit
 from tasks.registry.power import DAILY_DATES
-from tasks.registry.records import Night
+from tasks.registry.records import ChampionInfo, Night
 from tasks.registry.serving.panel import PRESENT
 from tasks.storage import read_parquet
 
@@ -81,6 +82,36 @@ def waivers(night: Night) -> tuple[str, ...]:
     if _of_survivors(night) and night.problem.waive_survivorship:
         return (f"survivorship, all {len(night.snapshot.symbols)} symbols reach the last session",)
     return ()
+
+
+def worth(night: Night, name: str) -> TransferWorth | None:
+    """What a candidate's transfer was worth on the walk-forward rows; None where that is not known."""
+    return next((line for line in night.leaderboard.transfers if line.candidate == name), None)
+
+
+def from_scratch(challenger: Candidate | ChampionInfo) -> bool:
+    """Whether a candidate of the transfer engine transfers nothing, and says so: what the others are compared with."""
+    return challenger.engine == "transfer" and challenger.recipe.get("backbone") == {}
+
+
+def no_longer_worth_it(night: Night, champion: ChampionInfo, name: str) -> str:
+    """Why a pre-trained champion is not to be refreshed, walked tonight under this name; empty where it may be.
+
+    Its transfer was harmless when it was promoted, which was then: its control is walked beside it every night.
+    """
+    if champion.engine != "transfer" or from_scratch(champion):
+        return ""
+    line = worth(night, name)
+    if line is None:
+        return "what its transfer is worth is not known tonight: its control was not ranked beside it"
+    if line.verdict == "not known":
+        return f"what its transfer is worth is not known tonight: {line.note}"
+    if gates.harmless(line):
+        return ""
+    return (
+        f"its transfer hurts by now: on {line.dates} walk-forward dates it does worse than the same without "
+        f"pre-training, {line.control}, one-sided p {line.hurts_p:.4g}"
+    )
 
 
 def foresight(night: Night, challenger: GatedFit, best_baseline: str, dates: int) -> tuple[tuple[str, ...], str]:

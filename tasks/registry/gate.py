@@ -14,6 +14,10 @@ correction: all must reject, so that the whole is an intersection-union test of 
 24). For volatility the challenger's QLIKE must not be significantly worse. A tie never promotes. The k-th read of the
 gate in a term has level alpha / (k (k + 1)): these sum to alpha, so that by Bonferroni the chance of any false
 replacement in the term is at most alpha, however the reads depend on each other.
+
+A pre-trained challenger must have stood on the walk-forward rows beside the same without pre-training, and must not
+have done significantly worse there: else it is not promoted, and no read is spent on it. A pre-trained champion is held
+to the same wherever it would be refreshed.
 """
 
 from __future__ import annotations
@@ -26,12 +30,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.evaluation import Decision, Evidence, GateComparison
+from tasks.evaluation import Decision, Evidence, GateComparison, TransferWorth
 from tasks.registry import reasons
 from tasks.statistics.diebold_mariano import diebold_mariano
 from tasks.statistics.losses import row_losses
 
 FloatArray = npt.NDArray[np.float64]
+HURTS = 0.05
+"""The level at which a transfer is shown to hurt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +174,7 @@ def obstacles(evidence: Evidence, policy: Policy) -> tuple[str, ...]:
         found.append("There is no test against the best baseline (none could be fitted).")
     if evidence.underpowered:
         found.append(evidence.underpowered)
-    return (*found, *_common(evidence, policy))
+    return (*found, *_transferred(evidence), *_common(evidence, policy))
 
 
 def level_of(evidence: Evidence, policy: Policy) -> float:
@@ -228,6 +234,23 @@ def _common(evidence: Evidence, policy: Policy) -> tuple[str, ...]:
             f"The run is partial, and the policy does not promote from one: {'; '.join(sorted(evidence.partial))}."
         )
     return (*found, *sorted(evidence.obstacles))
+
+
+def _transferred(evidence: Evidence) -> tuple[str, ...]:
+    """What rules out a challenger that was pre-trained: it hurt, or nobody can tell. What is not known never passes."""
+    if evidence.challenger_engine != "transfer" or evidence.from_scratch:
+        return ()
+    worth = evidence.worth
+    if worth is None or worth.candidate != evidence.challenger:
+        return (reasons.no_control(evidence),)
+    if worth.verdict == "not known":
+        return (reasons.not_known(worth),)
+    return () if harmless(worth) else (reasons.transfer_hurts(worth),)
+
+
+def harmless(worth: TransferWorth) -> bool:
+    """Whether a transfer was not shown to hurt: by its p-value too, whatever the verdict is called."""
+    return worth.verdict in ("helps", "no difference") and worth.hurts_p >= HURTS
 
 
 def _same_recipe(evidence: Evidence) -> bool:

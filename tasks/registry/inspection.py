@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tasks.errors import ConfigurationError, IntegrityError, NocturneError, RegistryError
 from tasks.live import ALIASES
-from tasks.registry import mlflow_store
+from tasks.registry import mlflow_place, mlflow_store
 from tasks.registry.client.signature import TRUSTED, verify
 from tasks.registry.ledger import Ledger
 from tasks.registry.projection import shown
@@ -106,7 +106,7 @@ def sign_again(store: mlflow_store.Store, ledger: Ledger, name: str, version: st
         )
     record_signature(ledger, name, number, seal.model_sha256, seal.signature, seal.signing_key)
     for key, value in (("signature", seal.signature), ("signing_key", seal.signing_key)):
-        with mlflow_store.as_registry_error(f"{name}: version {number} cannot be tagged"):
+        with mlflow_place.as_registry_error(f"{name}: version {number} cannot be tagged"):
             store.client.set_model_version_tag(name, number, key, value)
     return number, seal
 
@@ -119,7 +119,7 @@ def find(store: mlflow_store.Store, name: str, version: str, alias: str) -> tupl
     if tags is None:
         what = f"version {version}" if version else f"a version that holds the alias '{alias}'"
         raise ConfigurationError(
-            f"no registered model '{name}' with {what} in {mlflow_store.shown_uri()}; nocturne models lists them"
+            f"no registered model '{name}' with {what} in {mlflow_place.shown_uri()}; nocturne models lists them"
         )
     return number, tags
 
@@ -202,7 +202,7 @@ def _parity(store: mlflow_store.Store, name: str, version: str, tags: dict[str, 
     if not path:
         return "none", "no evidence is kept with this version" + (f"; {tags['verified']}" if "verified" in tags else "")
     run_id = str(store.client.get_model_version(name, version).run_id)
-    with mlflow_store.as_registry_error(f"{path} of run {run_id} cannot be read"), TemporaryDirectory() as scratch:
+    with mlflow_place.as_registry_error(f"{path} of run {run_id} cannot be read"), TemporaryDirectory() as scratch:
         kept = _json(Path(store.client.download_artifacts(run_id, path, scratch)))
     if sha256_json(kept) != tags.get("parity_sha256"):
         return "bad", f"{path} of run {run_id} is not the evidence that was recorded"

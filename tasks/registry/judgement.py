@@ -169,6 +169,8 @@ def _known(night: Night, fits: Fits, field: _Field, ledger: Ledger) -> Evidence:
         waivers=conditions.waivers(night),
         term=field.family.term.first,
         underpowered=underpowered,
+        worth=conditions.worth(night, field.challenger.name),
+        from_scratch=conditions.from_scratch(fits.gated[field.challenger.name]),
         notes=(*conditions.notes(night), *foreseen, *begun_anew(ledger, field.family.term.first)),
     )
 

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from tasks.evaluation import Decision, Licence
+from tasks.registry import fence
 from tasks.registry.chain import Chain
-from tasks.registry.chain_database import WAIT_SECONDS, Database, Row
-from tasks.registry.chain_postgres import PostgresDatabase, ledger_url
+from tasks.registry.chain_database import WAIT_SECONDS, Row
 from tasks.registry.chain_sqlite import SqliteDatabase
 from tasks.registry.families import Family, Term
 from tasks.registry.gate import read_level
+from tasks.registry.ledger_place import connect
 from tasks.registry.ledger_tables import SCHEMA
 from tasks.registry.records import Mark
-from tasks.storage import home
 
 FRESH_DATES = 21
 ALIASED = "alias moved"
@@ -71,11 +71,6 @@ class Trial:
     fold_loss: float
 
 
-def ledger_path() -> Path:
-    """Where the state folder's ledger lies, unless NOCTURNE_LEDGER_URL names another."""
-    return home() / "ledger" / "ledger.db"
-
-
 class Ledger:
     """An opened ledger; close it, or use it as a context."""
 
@@ -87,16 +82,18 @@ class Ledger:
     def open(cls, path: Path | None = None, wait: float = WAIT_SECONDS) -> Ledger:
         """The ledger of this file, of NOCTURNE_LEDGER_URL or else of the state folder, verified.
 
-        Raises as ``Chain`` and ``Chain.verify``, ConfigurationError for a URL that cannot be one.
+        Inside a night everything is written under its lease, and only its first look verifies every row, the later ones
+        those that came since: see ``fence``. Raises as ``Chain`` and ``Chain.verify``,
+        ConfigurationError for a URL that cannot be one.
         """
-        url = None if path is not None else ledger_url()
-        database: Database = PostgresDatabase(url, wait) if url else SqliteDatabase(path or ledger_path(), wait)
+        database = connect(path, wait)
         try:
             chain = Chain(database, SCHEMA)
-            chain.verify()
+            chain.verify(fence.verified(chain.where))
         except BaseException:
             database.close()
             raise
+        chain.guard = fence.guard(chain.where)
         return cls(chain)
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.registry.chain_database import Kind, Schema
 
-VERSION = 2
+VERSION = 3
 
 _LOOK: dict[str, Kind] = {"at": "TEXT", "problem": "TEXT", "predicts": "TEXT", "symbols": "TEXT", "series": "TEXT"}
 TABLES: dict[str, dict[str, Kind]] = {
@@ -83,9 +83,25 @@ TABLES: dict[str, dict[str, Kind]] = {
 """``last`` is the last gate date (ISO), ``term`` the first session of its canonical term, ``series`` fingerprints.
 
 A row of ``promotions`` is a name's whole standing after a move; see ``standings``."""
+REWRITTEN: dict[str, dict[str, Kind]] = {
+    "leases": {
+        "name": "TEXT",
+        "token": "INTEGER",
+        "run": "TEXT",
+        "holder": "TEXT",
+        "beat": "INTEGER",
+        "granted": "REAL",
+        "renewed": "REAL",
+        "term": "REAL",
+    },
+    "slots": {"problem": "TEXT", "slot": "TEXT", "run": "TEXT", "state": "TEXT", "at": "REAL"},
+}
+"""Who works on what at this moment (``leases``), and which run did which scheduled night (``slots``)."""
 SCHEMA = Schema(
     version=VERSION,
     tables=TABLES,
-    since={"promotions": 2, "signatures": 2},
+    since={"promotions": 2, "signatures": 2, "leases": 3, "slots": 3},
     unique={"promotions": ("name", "epoch")},
+    rewritten=REWRITTEN,
+    keys={"leases": 1, "slots": 2},
 )

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,17 +22,20 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ConfigurationError, RegistryError, StorageError
+from tasks.registry.mlflow_place import as_registry_error, opening, own_uri, quiet, shown_uri, tracking_uri
 from tasks.registry.records import ChampionInfo, Registered, VersionInfo
 from tasks.registry.serving.folder import drop_bytecode
-from tasks.storage import home, read_json, sha256_json
+from tasks.storage import read_json, sha256_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
+KIND, BACKBONES = "nocturne.kind", "backbone"
+"""The tag that tells a registered model of pre-trained encoders from one that predicts."""
+
 _BATCH = 100  # what MLflow takes of parameters at once
 log = logging.getLogger("nocturne.registry")
-_QUIET = ("mlflow", "alembic", "sqlalchemy", "mlflow.store.db.utils", "mlflow.utils.requirements_utils")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +51,9 @@ class Store:
         return self.tracking_uri.startswith("sqlite:")
 
 
-def tracking_uri() -> str:
-    """NOCTURNE_TRACKING_URI, MLFLOW_TRACKING_URI, or SQLite in the state folder. Needs no MLflow."""
-    return os.environ.get("NOCTURNE_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
-
-
-def _own_uri() -> str:
-    return f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
-
-
 def is_own(store: Store) -> bool:
     """Whether it lies in the state folder, beside the ledger, and is nobody else's."""
-    return store.tracking_uri == _own_uri()
-
-
-def shown_uri() -> str:
-    """The tracking URI as it may be shown: without the password that it may hold."""
-    scheme, separator, rest = tracking_uri().partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if not scheme.startswith("sqlite") else tracking_uri()
+    return store.tracking_uri == own_uri()
 
 
 def open_store(uri: str = "") -> Store:
@@ -74,13 +62,11 @@ def open_store(uri: str = "") -> Store:
     The first call in a new folder makes the tables. Raises RegistryError if the store cannot be opened.
     """
     uri = uri or tracking_uri()
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING", "false")
-    with warnings.catch_warnings():
+    with opening(uri), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations between MLflow and SQLAlchemy, at import and at the first query
         client = _client(uri)
     return Store(client, uri)
@@ -89,8 +75,7 @@ def open_store(uri: str = "") -> Store:
 def _client(uri: str) -> MlflowClient:
     import mlflow  # noqa: PLC0415
 
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
     with as_registry_error(f"{shown_uri()}: MLflow's store cannot be opened"):
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
@@ -104,14 +89,21 @@ def experiment(store: Store, name: str) -> str:
 
     In our own SQLite store artifacts go beside the database; MLflow's default would be the working directory.
     """
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - see above
+
+    location = None
+    if store.local:
+        location = (Path(store.tracking_uri.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
     with as_registry_error(f"experiment '{name}' cannot be opened"):
+        if store.client.get_experiment_by_name(name) is None:
+            try:
+                return str(store.client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:  # another process may have been first
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
         found = store.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        location = None
-        if store.local:
-            location = (Path(store.tracking_uri.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
-        return str(store.client.create_experiment(name, artifact_location=location))
+        assert found is not None, name
+        return str(found.experiment_id)
 
 
 def new_run(store: Store, experiment_id: str, name: str, tags: Mapping[str, str], parent: str = "") -> str:
@@ -138,6 +130,15 @@ def log_values(store: Store, run_id: str, params: Mapping[str, str], metrics: Ma
             store.client.log_batch(run_id, params=given[start : start + _BATCH])
         for start in range(0, len(finite), _BATCH):
             store.client.log_batch(run_id, metrics=finite[start : start + _BATCH])
+
+
+def log_points(store: Store, run_id: str, points: Sequence[tuple[str, float, int, int]]) -> None:
+    """Log metrics over time: name, value, milliseconds since 1970, step."""
+    from mlflow.entities import Metric  # noqa: PLC0415
+
+    with as_registry_error(f"run {run_id} cannot be written to"):
+        for start in range(0, len(points), _BATCH):
+            store.client.log_batch(run_id, metrics=[Metric(*point) for point in points[start : start + _BATCH]])
 
 
 def log_pyfunc(run_id: str, name: str, **model: Any) -> str:
@@ -321,14 +322,24 @@ def set_version_tags(store: Store, registered: Registered, tags: Mapping[str, st
 
 
 def names(store: Store) -> tuple[str, ...]:
-    """Every registered model's name."""
+    """Every registered model's name; backbones, which serve nobody, are not among them."""
+    return tuple(sorted(model.name for model in _registered(store) if model.tags.get(KIND) != BACKBONES))
+
+
+def backbone_names(store: Store, prefix: str) -> tuple[str, ...]:
+    """What follows the prefix in the name of every registered backbone."""
+    found = (model.name for model in _registered(store) if model.tags.get(KIND) == BACKBONES)
+    return tuple(sorted(name.removeprefix(prefix) for name in found))
+
+
+def _registered(store: Store) -> list[Any]:
     with as_registry_error("the registry cannot be read"):
         found = store.client.search_registered_models()
-        known = [model.name for model in found]
+        known = [*found]
         while found.token:
             found = store.client.search_registered_models(page_token=found.token)
-            known += [model.name for model in found]
-    return tuple(sorted(known))
+            known += found
+    return known
 
 
 def _unknown(store: Store, name: str, alias: str = "") -> ConfigurationError:
@@ -374,15 +385,3 @@ def _aliased(store: Store, name: str, alias: str) -> Any:
         if error.error_code in absent:
             return None
         raise RegistryError(f"{name}: the alias '{alias}' cannot be read: {error}") from error
-
-
-@contextlib.contextmanager
-def as_registry_error(what: str) -> Iterator[None]:
-    """MLflow's errors, and its database's, as a RegistryError that begins with ``what``."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise RegistryError(f"{what}: {error}") from error

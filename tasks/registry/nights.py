@@ -3,12 +3,14 @@
 1. ``log_night``: one parent run with what went in, a child run a candidate, the models of the leading three.
 2. ``register``: the shipped model and its gated fit are logged and sealed; the shipped one becomes the next version.
 
-A kill on the way leaves models without a version, or a version without a place: nobody is shown either.
+A kill on the way leaves models without a version, or a version without a place: nobody is shown either, and the next
+night sees to them (``orphans``).
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,17 +25,19 @@ from tasks.registry.card_tags import version_tags
 from tasks.registry.coverage import coverage_tags, with_coverage
 from tasks.registry.ledger import Ledger
 from tasks.registry.metrics import candidate_metrics, night_metrics
+from tasks.registry.mlflow_place import shown_uri
 from tasks.registry.mlflow_store import (
     Store,
     create_version,
     experiment,
     finish,
+    is_own,
     log_document,
     log_values,
     new_run,
-    shown_uri,
 )
 from tasks.registry.model_log import log_model
+from tasks.registry.orphans import NIGHT_TAG
 from tasks.registry.records import Entry, LoggedNight, Night, Registered
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.serving.predictor import bars_needed
@@ -48,24 +52,27 @@ def log_night(store: Store, night: Night) -> LoggedNight:
     """Log a night's facts, every candidate's figures, and the leading candidates' models. Raises RegistryError."""
     experiment_id = experiment(store, night.problem.name)
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-    run_id = new_run(store, experiment_id, f"night {started}", {"kind": "night", **_night_tags(night)})
+    mine = {NIGHT_TAG: night.flow_run}
+    run_id = new_run(store, experiment_id, f"night {started}", {"kind": "night", **mine, **_night_tags(night)})
     log_values(store, run_id, params=_night_params(night), metrics={**_seconds(night), **night_metrics(night)})
     scores = {score.candidate: score for score in night.leaderboard.scores}
     uris = []
     for candidate in _candidates(night):
         score = scores.pop(candidate.name, None)
         refused = night.leaderboard.refused.get(candidate.name, "")
-        child = new_run(store, experiment_id, candidate.name, _candidate_tags(candidate, refused), parent=run_id)
+        child = new_run(store, experiment_id, candidate.name, mine | _candidate_tags(candidate, refused), run_id)
         log_values(store, child, params=_recipe(candidate), metrics=_metrics(night, candidate, score))
         if score is not None and score.rank <= LEADING:
             uris.append((candidate.name, log_model(child, candidate.name, night, candidate, _searched(night, score))))
         finish(store, child)
     for name, score in scores.items():  # walked, but not found by tonight's search: the champion's recipe
-        child = new_run(store, experiment_id, name, {"kind": "candidate", "engine": score.engine}, parent=run_id)
+        walked = mine | {"kind": "candidate", "engine": score.engine}
+        child = new_run(store, experiment_id, name, walked, parent=run_id)
         log_values(store, child, params={}, metrics=candidate_metrics(night.leaderboard, name))
         finish(store, child)
     finish(store, run_id)
-    url = "" if store.local else f"{shown_uri().rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    ui = _shown_at(store)
+    url = f"{ui.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}" if ui else ""
     return LoggedNight(
         run_id=run_id,
         experiment_id=experiment_id,
@@ -73,6 +80,13 @@ def log_night(store: Store, night: Night) -> LoggedNight:
         url=url,
         model_uris=tuple(uris),
     )
+
+
+def _shown_at(store: Store) -> str:
+    """Where its UI is: its own address, or the server that shows our own file (NOCTURNE_MLFLOW_URL); empty for none."""
+    if not store.local:
+        return shown_uri()
+    return os.environ.get("NOCTURNE_MLFLOW_URL", "") if is_own(store) else ""
 
 
 def register(store: Store, night: Night, logged: LoggedNight, entry: Entry) -> Registered:

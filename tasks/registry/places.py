@@ -5,7 +5,8 @@
 3. The entry becomes champion if the gate decided so, in the epoch after the one that the decision was made in; whoever
    moved anything meanwhile was first, and nothing is moved. Else it becomes the challenger, unless a rollout is under
    way, it is a baseline or the champion's own recipe, or the night is in quarantine. Where the problem lets a new
-   recipe take over gradually, what the gate approved becomes the challenger too: a rollout follows.
+   recipe take over gradually, what the gate approved becomes the challenger too: a rollout follows. What the drift
+   monitor said of a champion that is merely refreshed stands until it looks again.
 4. The fallback takes its place.
 
 A version that fails verification takes no place; where it was to be champion, the night fails.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from tasks import journal
 from tasks.documents import digest
 from tasks.errors import RegistryError
 from tasks.live import Standing
@@ -31,6 +33,7 @@ from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night
 from tasks.registry.standings import StaleEpochError, swap
 from tasks.registry.takeover import NIGHT, under_way
 from tasks.registry.verification import Subject, verify
+from tasks.registry.watched import carry_drift
 from tasks.storage import sha256_json
 
 log = logging.getLogger("nocturne.registry")
@@ -59,13 +62,16 @@ def take_places(  # noqa: PLR0917 - each is another stage's answer
         spares = [] if spare is None else [Subject(registered=register(store, night, logged, spare), entry=spare)]
         mine = [subject] if leads or _challenges(ledger, entry, judged, name) else []
         found = verify(store, [*mine, *spares], night) if mine or spares else ()
+        journal.mark("verified")
         if leads:
             _promote(store, ledger, subject, expected, found[0])
         elif mine:
             _challenge(store, ledger, subject, found[0])
         for kept in spares:
             _keep(store, ledger, kept, found[-1])
-        return standing(ledger, name)
+        now = standing(ledger, name)
+        journal.mark("moved", str(now.epoch))
+        return now
 
 
 def _expected(ledger: Ledger, subject: Subject, judged: ChampionInfo | None) -> Standing:
@@ -96,6 +102,8 @@ def _promote(store: Store, ledger: Ledger, subject: Subject, expected: Standing,
         alongside=ledger.alias_row(expected.name, digest(entry.gated.recipe), version),
     )
     project(store, ledger, moved.name)
+    if outcome == "refreshed":
+        carry_drift(store, moved.name, expected.champion, version)
     log.info("%s: version %s is champion", moved.name, version)
 
 

@@ -1,9 +1,11 @@
 """MLflow's aliases as the ledger's projection: what consumers read, put right whenever somebody looks.
 
 Each name shows its present standing as the aliases ``champion``, ``challenger`` and ``fallback`` and as two tags of the
-registered model, ``nocturne.epoch`` and ``nocturne.share``. They are written under the ledger's write lock, from the
-standing that is the last one at that moment: who was stopped between the ledger's commit and here writes the standing
-that others have reached meanwhile, and never an older one over it. A kill on the way is repaired by whoever looks next.
+registered model, ``nocturne.epoch`` and ``nocturne.share``. They are written by one at a time for each name, from the
+standing that is the last one once it is that one's turn: who was stopped between the ledger's commit and here writes
+the standing that others have reached meanwhile, and never an older one over it. The ledger itself is not locked while
+MLflow is asked: one that answers slowly keeps no other problem's night waiting. A kill on the way is repaired by
+whoever looks next.
 
 Where somebody deleted a version that holds a place, the place is given up: that is a move of the ledger, ``dropped``.
 """
@@ -18,10 +20,12 @@ from typing import Any
 
 from tasks.errors import RegistryError
 from tasks.live import ALIASES, Standing
-from tasks.registry import continuity, mlflow_store
+from tasks.registry import continuity, mlflow_place, mlflow_store
 from tasks.registry.chain_postgres import ledger_url
-from tasks.registry.ledger import ALIASED, Ledger, ledger_path
-from tasks.registry.mlflow_store import Store, as_registry_error
+from tasks.registry.ledger import ALIASED, Ledger
+from tasks.registry.ledger_place import ledger_path
+from tasks.registry.mlflow_place import as_registry_error
+from tasks.registry.mlflow_store import Store
 from tasks.registry.standings import StaleEpochError, history, standing, swap
 
 EPOCH, SHARE = "nocturne.epoch", "nocturne.share"
@@ -44,19 +48,20 @@ def project(store: Store, ledger: Ledger, name: str) -> tuple[str, ...]:
     A name that is in nobody's service needs no registered model. Raises RegistryError, naming the cure, if MLflow
     refuses or has lost what the ledger names.
     """
-    with ledger.chain.transaction():
+    with ledger.chain.alone(f"projection {name}"):
         wanted, seen = standing(ledger, name), shown(store, name)
         if seen is None and not _held(wanted):
             return ()
         if seen is None:
             raise RegistryError(
                 f"{name}: the ledger says that version {wanted.champion or 'none'} is champion, and "
-                f"{mlflow_store.shown_uri()} knows no model of this name. Point NOCTURNE_TRACKING_URI at the registry "
+                f"{mlflow_place.shown_uri()} knows no model of this name. Point NOCTURNE_TRACKING_URI at the registry "
                 f"that has it; if it is gone for good: nocturne rollback {name} --to none"
             )
         changes = _differences(seen, wanted)
         if changes:
-            _write(store, seen, wanted, history(ledger, name)[0].at)
+            at = next((move.at for move in history(ledger, name) if move.standing == wanted), "")
+            _write(store, seen, wanted, at)
     return changes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from tasks.evaluation import Evidence, GateComparison, Licence
+from tasks.evaluation import Evidence, GateComparison, Licence, TransferWorth
 from tasks.registry.power import DAILY_DATES, POWER, Foresight, daily_spread, detectable_difference, needed_difference
 
 NOTHING = "There is no champion yet, and no baseline that could become one: nothing is promoted."
@@ -88,6 +88,33 @@ def tests(
     told = [_tested(item, evidence, level, won=is_beaten(item)) for item in ordered]
     worse = [_qlike(item, qlike_level) for item in ordered if not item.qlike_worse_p >= qlike_level]
     return (_level(evidence, level), *told, *worse, *_power(ordered, level))
+
+
+def transfer_hurts(worth: TransferWorth) -> str:
+    """Why a challenger is not promoted that its pre-training made worse."""
+    gain, loss = worth.interval[::-1]
+    between = f", 95 % between {-gain:.3g} and {-loss:.3g}" if math.isfinite(gain) and math.isfinite(loss) else ""
+    return (
+        f"The transfer hurts: on {worth.dates} walk-forward dates {worth.candidate} ({worth.strategy} of "
+        f"{worth.backbone or 'an unnamed backbone'}) loses {-worth.difference:.3g} more than the same without "
+        f"pre-training, {worth.control}{between}, one-sided p {worth.hurts_p:.4g}: it is not promoted."
+    )
+
+
+def not_known(worth: TransferWorth) -> str:
+    """Why a pre-trained challenger is not promoted that nothing fair was compared with."""
+    return (
+        f"What the transfer of {worth.candidate} was worth is not known: {worth.note or 'no test could be made'}; "
+        "it is not promoted."
+    )
+
+
+def no_control(evidence: Evidence) -> str:
+    """Why a pre-trained challenger is not promoted that nothing was compared with."""
+    return (
+        f"What the transfer of {evidence.challenger} was worth is not known: the same without pre-training, its "
+        "control, was not ranked on the same rows, and without it no transfer is promoted."
+    )
 
 
 def foreseen(found: Foresight, rival: str, level: float) -> str:

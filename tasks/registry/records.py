@@ -28,6 +28,7 @@ class Night:
     """The facts of one night: what went in, what competed, how it ranked.
 
     ``importance``: the leading features of the candidate ``importance_of``, with their shares, largest first.
+    ``flow_run``: the run of the flow, by which what a night that died left in the registry is found.
     """
 
     problem: Problem
@@ -40,6 +41,7 @@ class Night:
     notes: tuple[str, ...] = ()
     importance_of: str = ""
     importance: tuple[tuple[str, float], ...] = ()
+    flow_run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import pandas as pd
 from tasks.contracts import Rows, Snapshot
 from tasks.evaluation import Evidence, Licence
 from tasks.problem import Problem
+from tasks.registry.conditions import no_longer_worth_it
 from tasks.registry.evidence import GateRows
 from tasks.registry.families import LEAST_OVERLAP, Family, jaccard
 from tasks.registry.fits import ORIGIN, Fits
@@ -54,6 +55,7 @@ def renewed(evidence: Evidence, renewal: Renewal, family: Family, ledger: Ledger
         _other_problem(renewal.info, night.problem, night.snapshot)
         or _not_fitted(name, renewal)
         or _nothing_new(renewal)
+        or no_longer_worth_it(night, renewal.info, name)
     )
     if why:
         return dataclasses.replace(evidence, not_refreshed=why)

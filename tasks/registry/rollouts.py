@@ -108,6 +108,24 @@ def chosen(store: Store, name: str, standing: Standing, version: str = "") -> st
     return found
 
 
+def contest(store: Store, problem: Problem, version: str, *, shown: bool) -> tuple[Rival, Rival]:
+    """Champion and challenger of a rollout to come; version: empty for the challenger, or the newest that never led.
+
+    shown: whether consumers are to see the challenger, which then must have been proved. Raises ConfigurationError if
+    there is no champion, no challenger, or the two cannot be compared.
+    """
+    with Ledger.open() as ledger:
+        now = promotions.standing(ledger, problem.name)
+        if not now.champion:
+            raise ConfigurationError(f"{problem.name} has no champion yet: nocturne run {problem.name}")
+        challenger = rival(store, problem.name, chosen(store, problem.name, now, version))
+        champion = rival(store, problem.name, now.champion)
+        require_comparable(champion, challenger, problem)
+        if shown:
+            promotions.require_proved(store, ledger, problem.name, challenger.version)
+    return champion, challenger
+
+
 def predictions(store: Store, name: str, uris: Sequence[str], snapshot: Snapshot) -> tuple[Ref, ...]:
     """Each model's predictions for every row of the snapshot, from one clean process: a column ``prediction`` each.
 
@@ -121,6 +139,14 @@ def predictions(store: Store, name: str, uris: Sequence[str], snapshot: Snapshot
         frame = pd.DataFrame({"prediction": said.predictions})
         refs.append(write_parquet(home() / "live" / name / "said" / file, frame))
     return tuple(refs)
+
+
+def paid(problem: Problem, data: tuple[Snapshot, Rows], version: str, evidence: str) -> tuple[Reading, bool]:
+    """The read that pays for a rollout of the version (see ``claim``), and whether the gate approved it by that."""
+    challenger = rival(mlflow_store.open_store(), problem.name, version)
+    with Ledger.open() as ledger:
+        reading = claim(ledger, problem, data, challenger, evidence)
+    return reading, challenger.approved and reading.row == challenger.read_row
 
 
 def claim(ledger: Ledger, problem: Problem, data: tuple[Snapshot, Rows], challenger: Rival, evidence: str) -> Reading:

@@ -18,7 +18,8 @@ from pathlib import Path
 from tasks.errors import ConfigurationError, IntegrityError, NocturneError
 from tasks.registry import mlflow_store
 from tasks.registry.chain_postgres import ledger_url
-from tasks.registry.ledger import Ledger, ledger_path
+from tasks.registry.ledger import Ledger
+from tasks.registry.ledger_place import ledger_path
 from tasks.registry.mlflow_store import Store
 from tasks.registry.serving.folder import folder_digest
 from tasks.registry.signatures import first_sealed, fit_sealed, seals_fits, signature_of

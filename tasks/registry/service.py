@@ -31,7 +31,7 @@ import pandas as pd
 from tasks.contracts import Ref, Snapshot
 from tasks.errors import RegistryError
 from tasks.live import Move
-from tasks.registry import mlflow_store
+from tasks.registry import mlflow_place, mlflow_store
 from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
 from tasks.registry.parity import Said
@@ -85,7 +85,7 @@ def tenure(store: Store, ledger: Ledger, name: str, place: Place, version: str) 
     for each in reversed(stack if stack and stack[-1] == version else [version]):
         tags = mlflow_store.version_tags(store, name, each)
         if tags is None and not found:
-            raise RegistryError(f"{name}: the {place}, version {each}, is not in {mlflow_store.shown_uri()}")
+            raise RegistryError(f"{name}: the {place}, version {each}, is not in {mlflow_place.shown_uri()}")
         if tags is None:
             continue
         one = _served(name, each, tags)

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ConfigurationError, IntegrityError
-from tasks.registry import mlflow_store
+from tasks.registry import mlflow_place, mlflow_store
 from tasks.registry.client.signature import EXTRA, TRUSTED, fingerprint
 from tasks.registry.serving.folder import NOT_THE_MODELS, files_of, folder_digest
 from tasks.registry.serving.pickles import scan
@@ -154,7 +154,7 @@ def trusted_at_home() -> dict[str, bytes]:
 
 def require_apart(path: Path) -> None:
     """Raises ConfigurationError for a private key inside the project, its state, or the store that models lie in."""
-    for place in (PROJECT, home(), *_local_stores(mlflow_store.tracking_uri())):
+    for place in (PROJECT, home(), *_local_stores(mlflow_place.tracking_uri())):
         if path.is_relative_to(place):
             raise ConfigurationError(
                 f"{path}: a private key must not lie below {place}, where models and code are kept and copied; "

@@ -1,7 +1,8 @@
 """What the drift monitor asks of the registry, and what it leaves there: tags, and never an alias.
 
 A registered model's tag ``nocturne.drift`` is ``exceeded`` where its champion is past its limit, else ``within``;
-``nocturne.drift.version`` is the version that was judged. Another champion is not judged by it.
+``nocturne.drift.version`` is the version that was judged. Another champion is not judged by it, but for the same recipe
+refitted: a refresh takes the verdict along.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.errors import RegistryError
-from tasks.registry import mlflow_store, projection
-from tasks.registry.mlflow_store import Store, as_registry_error
+from tasks.registry import mlflow_place, mlflow_store, projection
+from tasks.registry.mlflow_place import as_registry_error
+from tasks.registry.mlflow_store import Store
 from tasks.registry.records import ChampionInfo
 from tasks.registry.serving.bundle import MANIFEST, read_manifest
 
@@ -33,7 +35,7 @@ def watched(store: Store, name: str) -> Watched:
     """Who serves under this name. Raises RegistryError without a champion, or if its bundle cannot be had whole."""
     champion = mlflow_store.champion(store, name)
     if champion is None:
-        raise RegistryError(f"{name}: no version is champion in {mlflow_store.shown_uri()}; run a night first")
+        raise RegistryError(f"{name}: no version is champion in {mlflow_place.shown_uri()}; run a night first")
     now = projection.shown(store, name)
     return Watched(
         champion=champion,
@@ -74,3 +76,10 @@ def show_drift(store: Store, name: str, version: str, verdict: Literal["within",
         return
     set_model_tag(store, name, DRIFT_VERSION, version)
     set_model_tag(store, name, DRIFT, verdict)
+
+
+def carry_drift(store: Store, name: str, before: str, after: str) -> None:
+    """Let the verdict on one version stand for another: the same recipe, refitted, which no drift is cured by."""
+    model = mlflow_store.registered_model(store, name)
+    if model is not None and before and model.tags.get(DRIFT_VERSION) == before:
+        set_model_tag(store, name, DRIFT_VERSION, after)

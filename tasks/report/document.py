@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tasks.documents import to_json
+from tasks.documents import digest, to_json
 from tasks.evaluation import Score
-from tasks.report import histories, words
+from tasks.report import histories, transfers, words
 from tasks.report.facts import (
     Facts,
     alerts,
@@ -44,6 +44,11 @@ def document(facts: Facts) -> dict[str, Any]:
             "statistics": to_json(facts.leaderboard.statistics),
             "alarms": list(facts.leaderboard.alarms),
         },
+        "transfers": {
+            "said": transfers.said(facts),
+            "lines": [{**to_json(row["worth"]), "gain": row["gain"].value} for row in transfers.lines(facts)],
+            "groups": to_json(facts.leaderboard.carried),
+        },
         "backtests": [to_json(test) for test in facts.leaderboard.backtests],
         "gate_backtests": [to_json(test) for test in facts.gate_backtests],
         "event_driven": [{**to_json(item), "said": words.event_driven(item)} for item in facts.event_driven],
@@ -66,6 +71,8 @@ def document(facts: Facts) -> dict[str, Any]:
         "snippet": words.snippet(facts),
         "seconds": facts.seconds,
         "engine_seconds": facts.engine_seconds,
+        "resources": to_json(facts.resources),
+        "grown_mb": round(facts.grown_mb, 3),
     }
     return dict(_finite(shown))
 
@@ -85,8 +92,11 @@ def _snapshot(facts: Facts) -> dict[str, Any]:
 
 def _score(facts: Facts, score: Score) -> dict[str, Any]:
     entry: dict[str, Any] = to_json(score)
+    candidate = words.searched(facts, score.candidate)
     return {
         **entry,
+        "recipe_sha256": digest(candidate.recipe) if candidate else "",
+        "kept_since": candidate.night if candidate else "",
         "standing": list(words.standing(facts, score)),
         "hardest_p": hardest_p(score, facts),
         "gate_loss": gate_loss(facts, score.candidate),

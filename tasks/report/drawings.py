@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.report import pictures, series, words
+from tasks.report import pictures, series, transfer_pictures, transfers, words
 from tasks.report.night import Night
 from tasks.report.series import Forecasts
 from tasks.report.svg import Picture
@@ -27,7 +27,7 @@ def drawings(night: Night) -> list[Drawing]:
     """All pictures of a night in reading order; the windows over the price come last."""
     found = [rows for rows in (_rows_of(night, "fold"), _rows_of(night, "gate")) if rows is not None]
     drawn = _forecast_drawings(night, found) if found else []
-    drawn += _equity(night)
+    drawn += [*_transfers(night), *_equity(night)]
     times, price = series.price_line(night.bars)
     picture = pictures.windows_over_price(times, price, night.facts.rows.windows)
     symbols = night.facts.snapshot.symbols
@@ -54,6 +54,20 @@ def _forecast_drawings(night: Night, found: list[Forecasts]) -> list[Drawing]:
     if not all(np.isfinite(rows.rival).all() for rows in found):  # the leader is itself the best baseline
         return [over_time]
     return [over_time, _ahead(found, target.loss, lines, by_date)]
+
+
+def _transfers(night: Night) -> list[Drawing]:
+    """What each transfer gained beside the same without pre-training."""
+    found = transfers.gains(night.facts)
+    if not found:
+        return []
+    caption = (
+        "Gain as a share of the loss of the same without pre-training, on the walk-forward rows, with its 95 % "
+        "interval; right of zero the transfer helped. Numbers are those of the table of transfers."
+    )
+    unknown = (("rival", "not known"),) if any(verdict == "not known" for *_, verdict in found) else ()
+    legend = (("good", "helps"), ("soft", "no difference"), ("bad", "hurts"), *unknown)
+    return [Drawing("What the transfers were worth", caption, transfer_pictures.worths(found), legend)]
 
 
 def _equity(night: Night) -> list[Drawing]:

@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tasks.contracts import Candidate, EngineResult, Ref, Rows, Snapshot
-from tasks.evaluation import CHAMPION, Backtest, Decision, Evidence, GateComparison, Leaderboard, Score, ZiplineCheck
+from tasks.evaluation import (
+    CHAMPION,
+    Backtest,
+    Decision,
+    Evidence,
+    GateComparison,
+    Leaderboard,
+    Score,
+    TransferWorth,
+    ZiplineCheck,
+)
+from tasks.report.usage import StageUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +47,8 @@ class Facts:
     the page of the backtest and ``event_driven`` what Zipline said of it; ``gate_backtests`` are those on the gate
     window. ``other_histories`` are the skills of ridge on the paths of combinatorial purged cross-validation, which
     chose nothing. ``bars_needed`` is how many bars the champion takes for one prediction. ``whole`` says that every
-    engine answered everything it was asked, refits included. ``seconds`` is wall time by stage.
+    engine answered everything it was asked, refits included. ``seconds`` is wall time by stage, ``resources`` what each
+    took of the machine (those that had ended when this was told), ``grown_mb`` by how much the state folder grew.
     """
 
     run_id: str
@@ -66,6 +78,8 @@ class Facts:
     whole: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
     engine_seconds: dict[str, float] = field(default_factory=dict)
+    resources: dict[str, StageUse] = field(default_factory=dict)
+    grown_mb: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -129,6 +143,11 @@ def is_baseline(score: Score) -> bool:
     return score.engine == "baseline" and score.candidate != CHAMPION
 
 
+def transfer_of(facts: Facts, name: str) -> TransferWorth | None:
+    """What a candidate's transfer was worth; None where it transferred nothing, or where no control stood beside it."""
+    return next((line for line in facts.leaderboard.transfers if line.candidate == name), None)
+
+
 def hardest_p(score: Score, facts: Facts) -> float:
     """The largest p-value of a candidate against the baselines on the walk-forward rows; NaN where there is none."""
     baselines = {each.candidate for each in facts.leaderboard.scores if is_baseline(each)}
@@ -161,7 +180,7 @@ def has_champion(facts: Facts) -> bool:
 
 def alerts(facts: Facts) -> tuple[Alert, ...]:
     """What degraded, worst first: failed engines, missing ones, partial evidence, irreproducible ones, quarantine."""
-    found = [*_engine_alerts(facts), *_evidence_alerts(facts), *_other_alerts(facts)]
+    found = [*_engine_alerts(facts), *_evidence_alerts(facts), *_transfer_alerts(facts), *_other_alerts(facts)]
     return tuple(sorted(dict.fromkeys(found), key=lambda alert: alert.level != "bad"))
 
 
@@ -195,6 +214,36 @@ def _evidence_alerts(facts: Facts) -> list[Alert]:
             Alert("bad", "The champion could not be scored on the gate rows", facts.evidence.champion_unscored)
         )
     return found
+
+
+def _transfer_alerts(facts: Facts) -> list[Alert]:
+    """Transfers that hurt, and those of which nobody can tell."""
+    found = [
+        Alert(
+            "warn",
+            f"The transfer of {line.candidate} hurts",
+            f"it did worse than the same without pre-training, {line.control}: one-sided p {line.hurts_p:.3g} on "
+            f"{line.dates} dates; it is not promoted",
+        )
+        for line in facts.leaderboard.transfers
+        if line.verdict == "hurts"
+    ]
+    pre_trained = {
+        candidate.name
+        for result in facts.engines
+        for candidate in result.candidates
+        if candidate.engine == "transfer" and candidate.recipe.get("backbone") != {}
+    }
+    unknown = {score.candidate: transfer_of(facts, score.candidate) for score in facts.leaderboard.scores}
+    return found + [
+        Alert(
+            "warn",
+            f"What the transfer of {name} was worth is not known",
+            f"{line.note if line else 'the same without pre-training was not ranked beside it'}; it is not promoted",
+        )
+        for name, line in unknown.items()
+        if name in pre_trained and (line is None or line.verdict == "not known")
+    ]
 
 
 def _other_alerts(facts: Facts) -> list[Alert]:

@@ -9,7 +9,7 @@ import html
 import re
 
 from tasks.evaluation import GateComparison
-from tasks.report import histories, words
+from tasks.report import histories, transfers, words
 from tasks.report.facts import Facts, alerts, comparisons, gate_loss, hardest_p, level, ranked
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|~-])")
@@ -59,12 +59,34 @@ def decision(facts: Facts) -> str:
         parts.append(f"Gate: {escaped(words.reading(facts.evidence), 400)}.")
         refreshing = words.licence(facts.evidence)
         parts += [f"Refresh: {escaped(refreshing, 400)}."] if refreshing else []
+    parts += _transfers(facts)
     if facts.other_histories:
         parts.append(f"Used to choose nothing: {escaped(histories.said(facts), 400)}.")
     code = words.snippet(facts)
     if code:
         parts.append("\n".join(["### Load the champion", "", *(f"    {line}" for line in code.splitlines())]))
     return "\n\n".join(part for part in parts if part)
+
+
+def _transfers(facts: Facts) -> list[str]:
+    """What the transfers were worth, as a table."""
+    head = "| candidate | strategy | frozen | gain over control | 95 % | p hurts | verdict |\n" + "|---" * 7 + "|"
+    found = [
+        [
+            escaped(row["worth"].candidate),
+            escaped(row["worth"].strategy),
+            row["frozen"].text,
+            row["gain"].text,
+            row["interval"],
+            row["hurts"].text.replace("<", "&lt;"),
+            f"{row['worth'].verdict}" + (f" ({escaped(row['worth'].note, 200)})" if row["worth"].note else ""),
+        ]
+        for row in transfers.lines(facts)
+    ]
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in found)
+    return [f"### What the transfers were worth: against the same without pre-training\n\n{head}\n{table}"] * bool(
+        found
+    )
 
 
 def _comparison(item: GateComparison, alpha: float) -> str:

@@ -16,9 +16,10 @@ from markupsafe import Markup
 from tasks.contracts import EngineResult
 from tasks.evaluation import GateComparison, Score
 from tasks.report import facts as told
-from tasks.report import histories, series, words
+from tasks.report import histories, series, transfers, words
 from tasks.report.drawings import drawings
 from tasks.report.facts import Facts
+from tasks.report.machine import used
 from tasks.report.night import Night
 from tasks.report.protocol import Number, backtests, protocol
 
@@ -42,7 +43,8 @@ def render(night: Night) -> str:
         importance=_importance(facts), engines=[_engine(result) for result in facts.engines],
         backtests=backtests(facts.leaderboard.backtests), gate_backtests=backtests(facts.gate_backtests),
         protocol=protocol(facts), histories=histories,
-        stages=_timed(facts.seconds), engine_seconds=_timed(facts.engine_seconds), data=_data(facts),
+        transferred=transfers.lines(facts), carried=transfers.carried(facts), transfers_said=transfers.said(facts),
+        stages=_timed(facts.seconds), used=used(facts), engine_seconds=_timed(facts.engine_seconds), data=_data(facts),
         snippet=words.snippet(facts), settings=_settings(facts), link=_link(facts.run_url),
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.contracts import Ref
 from tasks.errors import ConfigurationError
+from tasks.masking import at_the_edge
 from tasks.report import markdown
 from tasks.report.facts import Facts, Forecast, tear_sheet
 from tasks.report.night import Night, Predictions
@@ -22,6 +24,7 @@ from tasks.storage import home, read_parquet, read_text, write_text
 
 
 @task(name="report", cache_policy=NO_CACHE)
+@at_the_edge
 def publish(facts: Facts) -> Facts:
     """Write the page and leave the night's artifacts in Prefect; the facts come back with the page's path."""
     path = page_path(facts)
@@ -31,6 +34,24 @@ def publish(facts: Facts) -> Facts:
     write_text(path, render(night_of(told)))
     leave_artifacts(told)
     return told
+
+
+@task(name="report unchanged", cache_policy=NO_CACHE)
+@at_the_edge
+def publish_unchanged(answer: dict[str, Any]) -> None:
+    """The artifacts of a night that was answered from the record: the decision says since which run nothing changed.
+
+    answer: the night's document. The leaderboard's artifact stays as it is.
+    """
+    name, since = str(answer["problem"]), str(answer["unchanged_since"])
+    said = "\n".join(f"- {markdown.escaped(reason, 600)}" for reason in answer["decision"]["reasons"])
+    head = f"## {markdown.escaped(answer['decision']['headline'], 300)}"
+    text = f"{head}\n\nUnchanged since run {markdown.escaped(since)}.\n\n{said}"
+    create_markdown_artifact(key=f"{name}-decision", markdown=text, description=f"Unchanged since run {since}")
+    link = Path(answer["report"]).as_uri()
+    create_link_artifact(
+        key=f"{name}-report", link=link, link_text="Report", description=f"The report of run {since}, still true"
+    )
 
 
 def page_path(facts: Facts) -> Path:

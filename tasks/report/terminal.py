@@ -47,6 +47,8 @@ def night(document: dict[str, Any]) -> Iterator[RenderableType]:
     if document["alerts"]:
         yield alerts(document)
     yield leaderboard(document)
+    if document.get("transfers", {}).get("lines"):  # nights of earlier versions tell of none
+        yield transfers(document)
     if document["backtests"]:
         yield backtests(document)
     if document["gate"]:
@@ -128,6 +130,34 @@ def _row(score: dict[str, Any], extra: str) -> list[Text]:
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
+
+
+def transfers(document: dict[str, Any]) -> Table:
+    """What each transfer was worth against the same without pre-training."""
+    told = document["transfers"]
+    notes = sorted({line["note"] for line in told["lines"] if line["note"]})
+    table = Table(
+        title=Text("What the transfers were worth", style="bold"),
+        caption=Text(words.folded("; ".join([f"{told['said']}. Gain: share of the control's loss", *notes]), 76)),
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0, title_justify="left", caption_justify="left",
+    )  # fmt: skip
+    table.add_column("candidate", overflow="ellipsis", no_wrap=True, max_width=24)
+    for name in ("frozen", "gain", "p helps", "p hurts"):
+        table.add_column(Text(name), justify="right", no_wrap=True, min_width=len(name) + 2)
+    table.add_column("verdict", no_wrap=True)
+    for line in told["lines"]:
+        cells = (
+            words.clean(line["candidate"], 60),
+            words.percent(_number(line["frozen"])),
+            words.percent(_number(line["gain"]), plus=True),
+            words.probability(_number(line["helps_p"])),
+            words.probability(_number(line["hurts_p"])),
+            line["verdict"],
+        )
+        table.add_row(
+            *(Text(cell) for cell in cells), style={"helps": "green", "hurts": "red"}.get(line["verdict"], "")
+        )
+    return table
 
 
 def backtests(document: dict[str, Any]) -> Table:

@@ -11,9 +11,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.contracts import EngineResult
+from tasks.contracts import Candidate, EngineResult
 from tasks.evaluation import Evidence, GateComparison, Score, ZiplineCheck
-from tasks.report.facts import Facts, best_baseline, has_champion, is_baseline, is_reproducible
+from tasks.report.facts import Facts, best_baseline, has_champion, is_baseline, is_reproducible, transfer_of
 
 LONGEST_NAME = 200
 MOST_NAMES = 12
@@ -285,7 +285,10 @@ def engine_status(result: EngineResult) -> str:
 
 
 def standing(facts: Facts, score: Score) -> tuple[str, ...]:
-    """What a candidate is besides its rank: leader, challenger, best baseline, baseline, champion, promoted."""
+    """What a candidate is besides its rank: leader, challenger, best baseline, baseline, champion, promoted.
+
+    The last word is since which night its recipe is carried on, where an earlier one kept it.
+    """
     found = []
     if score.rank == 1:
         found.append("leader")
@@ -298,7 +301,18 @@ def standing(facts: Facts, score: Score) -> tuple[str, ...]:
         found.append("champion before")
     if facts.decision.promote and facts.decision.promote == score.candidate:
         found.append("now champion" if facts.champion_version in ("", facts.version) else "approved")
+    worth = transfer_of(facts, score.candidate)
+    if worth is not None and worth.verdict != "no difference":
+        found.append(f"transfer {worth.verdict}")
+    recipe = searched(facts, score.candidate)
+    if recipe is not None and recipe.night:
+        found.append(f"since {recipe.night}")
     return tuple(found)
+
+
+def searched(facts: Facts, name: str) -> Candidate | None:
+    """The candidate of this name as the search left it; None for one that came from elsewhere (the champion's)."""
+    return next((c for result in facts.engines for c in result.candidates if c.name == name), None)
 
 
 def snippet(facts: Facts) -> str:

@@ -26,6 +26,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.contracts import Ref, Rows, Snapshot
 from tasks.documents import digest
 from tasks.errors import ConfigurationError
+from tasks.masking import at_the_edge
 from tasks.problem import Problem
 from tasks.rollout import evidence, words
 from tasks.rollout.assess import Assessment
@@ -40,6 +41,7 @@ log = logging.getLogger("nocturne.rollout")
 
 
 @task(name="agree on a rollout", cache_policy=NO_CACHE)
+@at_the_edge
 def draft(
     problem: Problem,
     rows: Rows,
@@ -79,6 +81,7 @@ def draft(
 
 
 @task(name="score both models", cache_policy=NO_CACHE)
+@at_the_edge
 def record(
     plan: Plan, snapshot: Snapshot, rows: Rows, said: tuple[Ref, Ref], *, learned: str, share: float
 ) -> tuple[int, int]:
@@ -105,12 +108,14 @@ def record(
 
 
 @task(name="where the rollout stands", cache_policy=NO_CACHE)
+@at_the_edge
 def assessment(plan: Plan, snapshot: Snapshot | None = None, logs: str = "") -> Assessment:
     """Every date's e-value and step. Where clients' logs lie below ``logs``, they are compared with the house's own."""
     return where(plan, snapshot, logs)
 
 
 @task(name="rollout page", cache_policy=NO_CACHE)
+@at_the_edge
 def publish(found: Assessment) -> str:
     """Write the page, leave the artifact in Prefect; returns the page's path."""
     path = write_page(found)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.contracts import EngineBudget, RefitJob, Target
 from tasks.errors import ConfigurationError, EngineError
-from tasks.search import keras_export
+from tasks.search import keras_export, keras_search
 from tasks.search.engine import Fitted, Progress, TrainingData
 from tasks.search.fold_scaling import FoldScaling
 from tasks.search.keras_training import Fold, Rows, batch_rows, fit_fold, fold, loss, outputs, train_network
@@ -41,8 +41,7 @@ LEADING = 3
 REFIT_SHARE, REFIT_SECONDS = 0.25, 60.0
 NATIVE_ROWS = 2000
 SCORE_TOLERANCE = 1e-4
-_EVALUATION_ROWS = 4096
-log = logging.getLogger("nocturne.search")
+log = logging.getLogger("nocturne.search.keras")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +87,10 @@ class AutoKerasEngine:
         keep_compiled(scratch / "compiled")
         self._budget, self._seed, self._scratch = budget, seed, scratch
 
+    def limit(self, budget: EngineBudget, seed: int) -> None:
+        """What is left to search with, and the seed for it."""
+        self._budget, self._seed = budget, seed
+
     def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
         """The leading trials, lowest validation loss first (see the module). Raises EngineError if none completed."""
         deadline = time.monotonic() + self._budget.seconds
@@ -121,37 +124,27 @@ class AutoKerasEngine:
         """Nothing to end: keras and JAX live in this process."""
 
     def _run_trials(self, data: TrainingData, train: Fold, watched: Fold, deadline: float, progress: Progress) -> Tuner:
-        allowed = self._budget.models
+        allowed, workers = self._budget.models, self._budget.workers
         progress(0, allowed, None, "trying the first network")
-        auto = self._space.auto_model(
-            data.target.kind,
-            data.columns,
-            batch_rows=batch_rows(len(train.rows)),
+        task = keras_search.task_of(
+            train,
+            kind=data.target.kind,
+            columns=list(data.columns),
             trials=allowed,
-            folder=self._scratch / "autokeras",
-            deadline=deadline,
-            on_trial=lambda done, best: progress(done, allowed, best, f"trial {done} of at most {allowed}"),
+            epochs=self._budget.epochs,
             seed=self._seed,
+            threads=max(self._budget.threads // workers, 1),
+            workers=workers,
+            folder=self._scratch,
+            until=time.time() + deadline - time.monotonic(),
         )
-        try:
-            auto.fit(
-                train.x,
-                train.y,
-                batch_size=batch_rows(len(train.rows)),
-                epochs=self._budget.epochs,
-                callbacks=[self._space.early_stopping()],
-                validation_data=(watched.x, watched.y),
-                validation_batch_size=_EVALUATION_ROWS,
-                verbose=0,
-                **train.weighted,
-            )
-        except Exception as error:  # keras-tuner gives up with whatever the third failure in a row was: keep the rest
-            if not auto.tuner.completed():
-                raise EngineError(f"no AutoKeras trial gave a finite validation loss: {error}") from error
-            log.exception("AutoKeras gave up")
-            self.notes.append(f"AutoKeras gave up before its budget was spent: {type(error).__name__}")
-        tuner: Tuner = auto.tuner
-        return tuner
+
+        def on_trial(done: int, best: float | None) -> None:
+            progress(done, allowed, best, f"trial {done} of at most {allowed}")
+
+        if workers > 1:
+            self.notes.append(f"{workers} processes tried networks: not reproducible")
+        return keras_search.run_trials(self._space, task, keras_search.arrays_of(train, watched), on_trial, self.notes)
 
     def _leading(self, data: TrainingData, folds: _Folds, tuner: Tuner, out: Path) -> list[Fitted]:
         """The first trials that can be rebuilt, exported and served; one that cannot makes room for the next."""
@@ -180,6 +173,11 @@ class AutoKerasEngine:
             return export(data, late, folder, folds.watched.rows)
         again = self._fit(searched.name, searched.recipe, folds.every, searched.notes)
         return export(data, again, folder, folds.every.rows)
+
+    def _why_not_again(self, tuner: Tuner) -> tuple[str, ...]:
+        """Reasons for which the same search might find something else."""
+        late = ("the search met its time limit",) if tuner.met_limit else ()
+        return (*late, *(("found by several processes at once",) if self._budget.workers > 1 else ()))
 
     def _note_outcome(self, tuner: Tuner, completed: int) -> None:
         tried, allowed = len(tuner.oracle.trials), self._budget.models
@@ -211,12 +209,14 @@ class AutoKerasEngine:
             network=network,
             scaling=folds.train.scaling,
             seconds=tuner.seconds[trial.trial_id],
-            notes=("the search met its time limit",) if tuner.met_limit else (),
+            notes=self._why_not_again(tuner),
         )
 
 
 def use_jax(threads: int) -> ModuleType:
-    """The search space (module ``keras_space``), keras on JAX and the CPU; ``threads`` count if JAX comes in with it.
+    """The search space (module ``keras_space``), keras on JAX; ``threads`` count if JAX comes in with it.
+
+    JAX is on the CPU unless JAX_PLATFORMS says otherwise; empty: on whatever it finds.
 
     Raises ConfigurationError if keras already runs on another backend.
     """
@@ -232,6 +232,15 @@ def use_jax(threads: int) -> ModuleType:
     gc.collect()
     gc.freeze()
     return keras_space
+
+
+def device() -> str:
+    """What JAX computes on, for example ``cpu`` or ``gpu (NVIDIA H100)``. Call ``use_jax`` first."""
+    import jax  # noqa: PLC0415 - after its settings
+
+    found = jax.devices()[0]
+    kind = "" if found.device_kind == found.platform else f" ({found.device_kind})"
+    return f"{found.platform}{kind}"
 
 
 def keep_compiled(folder: Path) -> None:

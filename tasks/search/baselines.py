@@ -27,6 +27,7 @@ from tasks.search.child import run_engine
 from tasks.search.engine import Fitted, Progress, TrainingData
 from tasks.search.garch import RETURN, fit_garch, prepare
 from tasks.search.linear_fit import LinearModel
+from tasks.search.parts import part
 
 HAR = ("har_1", "har_5", "har_22")
 SIGNED = ("return_1", "return_5", "return_22", "negative_return_1", "negative_return_5", "negative_return_22")
@@ -122,7 +123,7 @@ def fit_recipe(
     else:
         model = fit_linear(recipe, data, rows)
         model.write(folder)
-        native, native_rows = model.predict(data.take(rows, model.columns)), rows
+        native, native_rows = model.predict(part(data, rows, model.columns)), rows
     return Fitted(
         name=name,
         engine=engine,
@@ -147,13 +148,12 @@ def fit_linear(recipe: dict[str, Any], data: TrainingData, rows: Rows) -> Linear
             columns = tuple(recipe["columns"])
             return linear_fit.fit(
                 columns,
-                data.take(rows, columns),
+                part(data, rows, columns),
                 data.y[rows],
                 weight=data.weights(rows),
                 penalty=recipe.get("penalty", 0.0),
                 clip=recipe.get("clip"),
                 logistic=recipe["algorithm"] == "logistic",
-                overwrite=True,
             )
         case unknown:
             raise EngineError(f"no algorithm {unknown!r} among the baselines and linear models")

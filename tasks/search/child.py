@@ -4,7 +4,7 @@
 
 1. hold on to the parent (lifeline), keep standard output for progress lines, send everything else to the log;
 2. read the request and the verified data; blank the labels that the mode forbids;
-3. start the engine, search or refit;
+3. start the engine; search (after the recipes of earlier nights: ``warm.py``) or refit;
 4. for every recipe, load what was exported, compare it with the engine's own predictions, predict all rows (a recipe
    that fails leaves a note, and the others their results; the answer is whole if no other try could bring it back);
 5. write ``result.json`` (paths relative to the folder), or ``failure.json`` with the reason.
@@ -19,16 +19,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
-from tasks.contracts import Candidate, EngineName, EngineRequest, EngineResult, RefitJob
-from tasks.documents import from_json, to_json
+from tasks.contracts import Candidate, EngineName, EngineRequest, EngineResult, RefitJob, WarmRecipe
+from tasks.documents import digest, from_json, to_json
 from tasks.errors import EngineError, ModelInputError, NocturneError
-from tasks.search import training
+from tasks.search import training, warm
 from tasks.search.engine import Engine, Fitted, Progress, TrainingData, work_seconds
 from tasks.search.exported import microseconds_per_row, verified
 from tasks.search.jobs import words
@@ -46,12 +46,15 @@ log = logging.getLogger("nocturne.search")
 
 
 class _Fit(NamedTuple):
-    """What an engine made of a recipe; the rows that the job marked, its shuffle and its seconds if it was one."""
+    """What an engine made of a recipe; the rows that the job marked, its shuffle and its seconds if it was one.
+
+    ``night``: which earlier night the recipe comes from, if one."""
 
     fitted: Fitted
     rows: str = ""
     shuffle: int = 0
     seconds: float = 0.0
+    night: str = ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -72,11 +75,25 @@ class _Missing:
             raise error
         self._note(_named(error), name, rows, final=isinstance(error, REFUSALS))
 
+    def skipped(self, recipes: Sequence[WarmRecipe]) -> None:
+        """Recipes of earlier nights for which half the budget was not enough: the clock's doing, as in any search."""
+        names = ", ".join(recipe.name for recipe in recipes)
+        self.notes.append(f"not fitted again, for half the time budget is used up: {names}; not reproducible")
+
     def _note(self, error: NocturneError, name: str, rows: str, *, final: bool) -> None:
         self.final &= final
         log.warning("%s %s: %s", name, rows, error)
         reason = str(error).removeprefix(f"{name}: ")
         self.notes.append(f"{name} ({rows}): {reason}" if rows else f"{name}: {reason}")
+
+
+class _Asked(NamedTuple):
+    """What an engine is to do, on what, where to, and whom it tells."""
+
+    request: EngineRequest
+    data: TrainingData
+    out: Path
+    progress: Progress
 
 
 Answer = Callable[[EngineRequest, Path, Progress], EngineResult]
@@ -88,15 +105,19 @@ def run_engine(engine: Engine) -> None:
 
 
 def serve(respond: Answer, close: Callable[[], None]) -> None:
-    """Serve the request named on the command line, and exit: 0 with a result, 1 with a failure that says why."""
+    """Serve the request named on the command line as an EngineRequest, and exit as ``serve_document``."""
+    serve_document(lambda asked, out, progress: respond(from_json(EngineRequest, asked), out, progress), close)
+
+
+def serve_document(respond: Callable[[Any, Path, Progress], Any], close: Callable[[], None]) -> None:
+    """Serve the JSON document named on the command line, and exit: 0 with a result, 1 with a failure that says why."""
     request_file, out = Path(sys.argv[1]), Path(sys.argv[2])
     die_with_parent()
     progress = _progress_channel(time.monotonic())
     watch_parent(lambda: _abandon(close, out))
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     try:
-        request = from_json(EngineRequest, read_json(request_file))
-        write_json(out / RESULT, to_json(respond(request, out, progress)))
+        write_json(out / RESULT, to_json(respond(read_json(request_file), out, progress)))
     except Exception as error:  # the process boundary: whatever an engine raises becomes its failure
         log.exception("the engine failed")
         write_json(out / FAILURE, _failure(error))
@@ -108,13 +129,15 @@ def serve(respond: Answer, close: Callable[[], None]) -> None:
 
 def answer(engine: Engine, request: EngineRequest, out: Path, progress: Progress) -> EngineResult:
     """Start the engine, do what the request asks, and verify what came of it; an error only if nothing did."""
+    if (asked := getattr(engine, "asked", None)) is not None:
+        asked(request)
     data = training.load(request, getattr(engine, "columns", None))
     (out / SCRATCH).mkdir(parents=True, exist_ok=True)
     engine.start(request.budget, request.seed, out / SCRATCH)
     started = time.time()
-    fits, missing = _work(engine, request, data, out, progress)
+    fits, missing = _work(engine, _Asked(request, data, out, progress))
     worked = time.time() - started
-    candidates = _candidates(fits, data, out, missing)
+    candidates = warm.once(_candidates(fits, data, out, missing))
     if not candidates:
         nothing = "the engine found no model within its budget: give it more seconds"
         raise EngineError("; ".join(missing.notes) or nothing)
@@ -130,13 +153,12 @@ def answer(engine: Engine, request: EngineRequest, out: Path, progress: Progress
     )
 
 
-def _work(
-    engine: Engine, request: EngineRequest, data: TrainingData, out: Path, progress: Progress
-) -> tuple[list[_Fit], _Missing]:
+def _work(engine: Engine, asked: _Asked) -> tuple[list[_Fit], _Missing]:
     """What a search found, or the fits of the jobs that succeeded and why the others did not."""
     missing = _Missing()
+    request, data, out, progress = asked
     if request.mode == "search":
-        return [_Fit(fitted) for fitted in engine.search(training.for_search(data), out, progress)], missing
+        return _search(engine, asked._replace(data=warm.marked(training.for_search(data))), missing), missing
     deadline = time.monotonic() + work_seconds(request)
     fits = []
     for done, job in enumerate(request.jobs):
@@ -150,6 +172,40 @@ def _work(
         except Exception as error:  # noqa: BLE001 - an engine's boundary: what its libraries raise costs this job alone
             missing.failed(error, job.name, job.rows)
     return fits, missing
+
+
+def _search(engine: Engine, asked: _Asked, missing: _Missing) -> list[_Fit]:
+    """The recipes of earlier nights, then what the search finds with what is left; a recipe found anew counts once."""
+    request, data, out, progress = asked
+    begun, known = time.monotonic(), _warm(engine, asked, missing)
+    limit = getattr(engine, "limit", None)
+    if request.warm and limit is not None:
+        rest = warm.left(request.budget, len(known), time.monotonic() - begun)
+        limit(rest, warm.seed_of(request.seed, request.warm))
+    nights = {digest(fit.fitted.recipe): fit.night for fit in known}
+    found = [_Fit(item, night=nights.get(digest(item.recipe), "")) for item in engine.search(data, out, progress)]
+    again = {digest(fit.fitted.recipe) for fit in found if fit.night}
+    return [*(fit for fit in known if digest(fit.fitted.recipe) not in again), *found]
+
+
+def _warm(engine: Engine, asked: _Asked, missing: _Missing) -> list[_Fit]:
+    """Earlier nights' recipes, fitted again within their share of the budget."""
+    request, data, out, progress = asked
+    deadline = time.monotonic() + warm.SHARE * request.budget.seconds
+    chosen = warm.affordable(request.warm, request.budget)
+    fits: list[_Fit] = []
+    for number, recipe in enumerate(chosen):
+        if fits and time.monotonic() > deadline:
+            missing.skipped(chosen[number:])
+            return [fit._replace(fitted=dataclasses.replace(fit.fitted, reproducible=False)) for fit in fits]
+        progress(number, request.budget.models, None, f"{recipe.name}: as on {recipe.night}, on tonight's rows")
+        try:
+            fit = _refit(engine, warm.job(recipe), data, out / f"warm-{number}")
+        except Exception as error:  # noqa: BLE001 - an engine's boundary: this recipe alone is lost
+            missing.failed(error, recipe.name, "")
+        else:
+            fits.append(_Fit(fit.fitted, night=recipe.night))
+    return fits
 
 
 def _refit(engine: Engine, job: RefitJob, data: TrainingData, folder: Path) -> _Fit:
@@ -194,6 +250,7 @@ def _candidate(fit: _Fit, data: TrainingData, out: Path, name: str) -> Candidate
         notes=item.notes,
         rows=fit.rows,
         shuffle=fit.shuffle,
+        night=fit.night,
         job_seconds=fit.seconds + time.monotonic() - begun if fit.rows else 0.0,
     )
 

@@ -113,7 +113,10 @@ class Engine(Protocol):
     """One way of finding recipes. Instances live for one process and one request.
 
     An attribute ``notes`` (a list of strings), where an engine has one, ends in ``EngineResult.notes``; an attribute
-    ``columns`` names the features that it looks at: others are not read.
+    ``columns`` names the features that it looks at: others are not read. A method ``limit(budget, seed)``, where an
+    engine has one, is called before a search that follows recipes of earlier nights (fitted by ``refit``): what they
+    left of the budget, and the seed to explore with (``warm.py``). A method ``asked(request)``, where an engine has
+    one, is called before anything else: it may refuse the request in words, before the data are read.
     """
 
     name: str

@@ -39,10 +39,11 @@ from tasks.errors import EngineError, EngineKilledError
 from tasks.registry.serving.model_folder import write_model
 from tasks.search.child import run_engine
 from tasks.search.engine import Fitted, Progress, TrainingData
+from tasks.search.h2o_cluster import H2OCluster, configured
 from tasks.search.h2o_frames import LABEL, WEIGHT, Sample, free_models, predictions
 from tasks.search.h2o_progress import ProgressPoll
 from tasks.search.h2o_recipes import ENSEMBLE, fit, recipe_of
-from tasks.search.h2o_server import H2OServer, h2o_jar
+from tasks.search.h2o_server import H2OServer, connect, h2o_jar
 
 LEADING = 5
 EXCLUDED = ["DeepLearning", "XGBoost"]
@@ -50,22 +51,32 @@ TOLERANCE = 1e-9
 
 
 class H2OEngine:
-    """AutoML on a JVM of its own."""
+    """AutoML on a JVM of its own, or on the cluster that the environment names."""
 
     name = "h2o"
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self._server: H2OServer | None = None
+        self._server: H2OServer | H2OCluster | None = None
+        self._cluster: H2OCluster | None = None
         self._shared: tuple[tuple[Any, ...], Sample] | None = None
 
     def start(self, budget: EngineBudget, seed: int, scratch: Path) -> None:
-        """Start the JVM and connect to it."""
+        """Start the JVM, unless a cluster is named, and connect to it."""
         self._budget, self._seed, self._scratch = budget, seed, scratch
-        self._server = H2OServer(scratch / "h2o", budget.threads, budget.memory_mb)
+        cluster = configured()
+        self._server = cluster or H2OServer(scratch / "h2o", budget.threads, budget.memory_mb)
         h2o.no_progress()
         with self._server.blamed():
-            h2o.connect(url=self._server.url, auth=(self._server.user, self._server.password), verbose=False)
+            connect(self._server.url, self._server.user, self._server.password)
+            if cluster is not None:
+                cluster.connected()
+                self._cluster = cluster
+                self.notes.append(f"{cluster.told}; reproducible on the same nodes and cores alone")
+
+    def limit(self, budget: EngineBudget, seed: int) -> None:
+        """What is left to search with, and the seed for it."""
+        self._budget, self._seed = budget, seed
 
     def search(self, data: TrainingData, out: Path, progress: Progress) -> list[Fitted]:
         """AutoML, then the leading recipes fitted again on all rows before the selection window."""
@@ -77,7 +88,8 @@ class H2OEngine:
         deadline = time.monotonic() + 1.25 * self._budget.seconds + 60
         windows = [data.rows(name) for name in ("train", "validation", "blending")]
         share = _dates(data, windows[2]) / _dates(data, np.concatenate(windows))
-        sample = Sample(data, np.concatenate(windows), data.columns, share, self._scratch)
+        self._forget()
+        sample = self._upload(data, np.concatenate(windows), data.columns, share)
         frames = sample.cut([len(rows) for rows in windows])
         automl, in_time = self._automl(data, frames, progress)
         leading = {_name(model): model for model in _leading(automl)}
@@ -102,26 +114,36 @@ class H2OEngine:
         except H2OResponseError as error:
             raise EngineError(_reason(error)) from error
         finally:
-            free_models()
+            free_models() if self._cluster is None else self._cluster.free_models()
 
     def _sample(self, data: TrainingData, job: RefitJob) -> Sample:
         """The job's rows in the cluster: those of the job before if they are the same, else they replace them."""
         columns, share = tuple(job.recipe["columns"]), job.recipe["later_share"]
         asked = (job.rows, job.shuffle, columns, share)
-        if self._shared is not None:
-            if self._shared[0] == asked:
-                return self._shared[1]
-            self._shared[1].free()
-            self._shared = None
-        sample = Sample(data, data.job_rows(job.rows), columns, share, self._scratch)
+        if self._shared is not None and self._shared[0] == asked:
+            return self._shared[1]
+        self._forget()
+        sample = self._upload(data, data.job_rows(job.rows), columns, share)
         self._shared = (asked, sample)
         return sample
 
+    def _upload(
+        self, data: TrainingData, rows: npt.NDArray[np.int64], columns: tuple[str, ...], share: float
+    ) -> Sample:
+        prefix = self._cluster.prefix if self._cluster is not None else ""
+        return Sample(data, rows, columns, share, self._scratch, prefix=prefix)
+
+    def _forget(self) -> None:
+        """Take the rows of the jobs before out of the cluster."""
+        if self._shared is not None:
+            self._shared[1].free()
+            self._shared = None
+
     def close(self) -> None:
-        """Kill the JVM; the connection is given up first where that cannot block."""
+        """Kill the JVM; the connection is given up first where that cannot block. Of a cluster, take what is ours."""
         if self._server is None:
             return
-        if threading.current_thread() is threading.main_thread():
+        if self._cluster is None and threading.current_thread() is threading.main_thread():
             with contextlib.suppress(Exception):  # the server may be gone already, which is what is wanted
                 h2o.connection().close()
         self._server.close()
@@ -139,7 +161,7 @@ class H2OEngine:
             sort_metric=metric,
             stopping_metric=metric,
             # A name used twice would append to the older leaderboard.
-            project_name=f"nocturne_{time.time_ns()}",
+            project_name=f"{self._server.prefix or 'nocturne_'}{time.time_ns()}",
         )
         train, validation, blending = frames
         begun = time.monotonic()
@@ -171,7 +193,7 @@ class H2OEngine:
             native=native,
             native_rows=sample.later_rows,
             tolerance=TOLERANCE * max(1.0, float(np.max(np.abs(native)))),
-            reproducible=reproducible,
+            reproducible=reproducible and self._cluster is None,
         )
 
 

@@ -6,7 +6,7 @@ is one value in twenty, through Parquet one in two. Predictions come back as hex
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tasks.errors import EngineError
 from tasks.search.engine import TrainingData
 
 LABEL, WEIGHT = "label", "weight"
+_NUMBERS = count()
 
 
 class Sample:
@@ -27,7 +28,8 @@ class Sample:
 
     ``later`` are the rows of the last share of the dates, ``earlier`` those before it, less the bars whose labels
     reach into it. ``every`` are all. ``later_rows`` are the later part's indices into the training data. ``weights``
-    names the column of what each row counts, None where all count the same.
+    names the column of what each row counts, None where all count the same. With a ``prefix``, all that is made of the
+    rows is named by it: on a cluster that is not ours alone, that says whose it is.
     """
 
     def __init__(
@@ -37,26 +39,40 @@ class Sample:
         columns: tuple[str, ...],
         later_share: float,
         scratch: Path,
+        *,
+        prefix: str = "",
     ) -> None:
+        self._prefix = prefix
         rows = rows[np.argsort(data.times[rows], kind="stable")]
         self.columns = columns
         self.classify = data.target.kind == "classification"
         self.weights = WEIGHT if data.weighted else None
-        self.every = _upload(data, rows, columns, scratch)
+        self.every = _upload(data, rows, columns, scratch, self.name("rows"))
         end, begin = parts(data.times[rows], later_share, data.target.horizon)
-        self.earlier, self.later = self.every[:end, :], self.every[begin:, :]
+        self.earlier, self.later = self._slice(0, end), self._slice(begin, len(rows))
         self.later_rows = rows[begin:]
 
     def free(self) -> None:
         """Take the rows out of the cluster's memory."""
-        frame, self.every = self.every, None
-        self.earlier = self.later = None
-        h2o.remove(frame)
+        frames = [self.every, *([self.earlier, self.later] if self._prefix else [])]
+        self.every = self.earlier = self.later = None
+        for frame in frames:
+            h2o.remove(frame)
 
     def cut(self, lengths: list[int]) -> list[Any]:
         """All rows, cut into frames of these lengths."""
         ends = np.cumsum([0, *lengths]).tolist()
-        return [self.every[a:b, :] for a, b in pairwise(ends)]
+        return [self._slice(a, b) for a, b in pairwise(ends)]
+
+    def name(self, kind: str) -> str | None:
+        """A new name for something made of these rows; None where H2O may choose."""
+        if not self._prefix:
+            return None
+        return f"{self._prefix}{kind}_{next(_NUMBERS)}"
+
+    def _slice(self, begin: int, end: int) -> Any:
+        part, name = self.every[begin:end, :], self.name("part")
+        return part if name is None else h2o.assign(part, name)
 
 
 def parts(times: npt.NDArray[np.datetime64], later_share: float, horizon: int) -> tuple[int, int]:
@@ -73,7 +89,9 @@ def parts(times: npt.NDArray[np.datetime64], later_share: float, horizon: int) -
     return int(end), int(begin)
 
 
-def _upload(data: TrainingData, rows: npt.NDArray[np.int64], columns: tuple[str, ...], scratch: Path) -> Any:
+def _upload(
+    data: TrainingData, rows: npt.NDArray[np.int64], columns: tuple[str, ...], scratch: Path, name: str | None
+) -> Any:
     """An H2O frame of these rows: features as doubles, the label (a two-level factor for classification), weights."""
     classify = data.target.kind == "classification"
     X, y, weights = data.take(rows, columns), data.y[rows], data.weights(rows)
@@ -84,7 +102,7 @@ def _upload(data: TrainingData, rows: npt.NDArray[np.int64], columns: tuple[str,
         types.append("double")
     path = scratch / "upload.csv"
     csv.write_csv(pyarrow.table(table), path)  # five times as fast as pandas, and as exact
-    uploaded = h2o.upload_file(str(path), col_types=types, header=1)
+    uploaded = h2o.upload_file(str(path), destination_frame=name, col_types=types, header=1)
     path.unlink()
     return uploaded
 

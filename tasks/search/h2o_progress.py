@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tasks.search.engine import Progress
+from tasks.search.h2o_cluster import H2OCluster
 from tasks.search.h2o_frames import LABEL
 from tasks.search.h2o_server import H2OServer
 
@@ -16,7 +17,7 @@ _EVERY_SECONDS = 2.0
 class ProgressPoll:
     """While the block runs, reports the models on AutoML's leaderboard (ensembles do not count) and the best loss."""
 
-    def __init__(self, server: H2OServer, project: str, allowed: int, progress: Progress) -> None:
+    def __init__(self, server: H2OServer | H2OCluster, project: str, allowed: int, progress: Progress) -> None:
         self._server, self._project, self._allowed, self._progress = server, project, allowed, progress
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="h2o-progress", daemon=True)

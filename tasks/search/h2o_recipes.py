@@ -3,6 +3,10 @@
 A recipe holds what early stopping and the search over penalties settled (trees, alpha, lambda), so that fitting it
 again needs no validation rows. An ensemble's recipe holds its base recipes: they are fitted on the earlier part of
 the rows, the metalearner on what they predict for a later part that none of them saw.
+
+A seed is part of a recipe where it changes the model: of trees, which draw rows and columns. A linear model draws
+nothing, so that the same one found with another seed is the same recipe. Recipes that were kept with a seed are fitted
+with it, as ever.
 """
 
 from __future__ import annotations
@@ -28,8 +32,11 @@ _TREES = [
 _KEPT = {
     "gbm": [*_TREES, "learn_rate", "learn_rate_annealing", "col_sample_rate", "distribution"],
     "drf": [*_TREES, "mtries"],
-    "glm": ["family", "link", "solver", "standardize", "non_negative", "max_iterations", "objective_epsilon", "seed"],
+    "glm": ["family", "link", "solver", "standardize", "non_negative", "max_iterations", "objective_epsilon"],
 }
+_ANY_SEED = 1
+"""H2O draws one by the clock where it is given none, and writes it into the model."""
+
 _ESTIMATORS = {
     "gbm": H2OGradientBoostingEstimator,
     "drf": H2ORandomForestEstimator,
@@ -65,8 +72,9 @@ def fit(recipe: dict[str, Any], sample: Sample) -> tuple[Any, float]:
         base_models=[model.model_id for model, _ in fitted],
         metalearner_algorithm=meta["algorithm"],
         metalearner_params=settings,
-        seed=meta["params"]["seed"],
+        seed=meta["params"].get("seed", _ANY_SEED),
         weights_column=sample.weights,
+        model_id=sample.name("model"),
     )
     ensemble.train(x=list(sample.columns), y=LABEL, training_frame=sample.earlier, blending_frame=sample.later)
     return ensemble, run_seconds(ensemble) + sum(seconds for _, seconds in fitted)
@@ -78,8 +86,9 @@ def run_seconds(model: Any) -> float:
 
 
 def _fit_one(recipe: dict[str, Any], sample: Sample, frame: Any) -> tuple[Any, float]:
-    params = {"lambda_" if name == "lambda" else name: value for name, value in recipe["params"].items()}
-    model = _estimator(recipe["algorithm"])(**params, weights_column=sample.weights)
+    named = {"lambda_" if name == "lambda" else name: value for name, value in recipe["params"].items()}
+    params = {"seed": _ANY_SEED, **named}
+    model = _estimator(recipe["algorithm"])(**params, weights_column=sample.weights, model_id=sample.name("model"))
     model.train(x=list(sample.columns), y=LABEL, training_frame=frame)
     return model, run_seconds(model)
 

@@ -32,7 +32,7 @@ from tasks.search.lifeline import tethered
 START_SECONDS = 90.0
 _ATTEMPTS = 3
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-log = logging.getLogger("nocturne.search")
+log = logging.getLogger("nocturne.search.h2o")
 
 
 class H2OServer:
@@ -48,6 +48,7 @@ class H2OServer:
         self._folder = folder
         self._threads, self._memory_mb = threads, memory_mb
         self._closing = False
+        self.prefix = ""
         folder.mkdir(parents=True, exist_ok=True)
         signal.signal(signal.SIGUSR1, self._died)
         self._process, self.port = self._start()
@@ -65,10 +66,7 @@ class H2OServer:
 
     def get(self, path: str) -> Any:
         """What the server answers to GET, as JSON. Raises OSError if it does not. Safe in any thread."""
-        token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Basic {token}"})  # noqa: S310
-        with _OPENER.open(request, timeout=10) as answer:
-            return json.load(answer)
+        return ask(self.url + path, self.user, self.password)
 
     def close(self) -> None:
         """Kill the JVM. There is nothing in it worth a graceful end."""
@@ -165,6 +163,34 @@ class H2OServer:
             return (self._folder / "jvm.log").read_text(errors="replace")
         except OSError:
             return ""
+
+
+def ask(url: str, user: str, password: str) -> Any:
+    """What an H2O server answers to GET, as JSON. Raises OSError if it does not."""
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})  # noqa: S310
+    with _OPENER.open(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def connect(url: str, user: str, password: str) -> None:
+    """Connect h2o's client to a server that is up; raises its H2OConnectionError after a minute and a half.
+
+    The client allows a request three seconds and tries five times. A new JVM on a busy machine takes longer to tell of
+    its schemas for the first time.
+    """
+    import h2o  # noqa: PLC0415
+
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            h2o.connect(url=url, auth=(user, password), verbose=False)
+        except h2o.exceptions.H2OConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            log.info("%s is slow to answer", url)
+        else:
+            return
 
 
 def java() -> str:

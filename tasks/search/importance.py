@@ -2,7 +2,8 @@
 
 A column is shuffled within each symbol, the exported model predicts, and the mean rise of the ranking loss over the
 repeats counts. Rises below zero are noise and count as zero. Correlated columns share their importance: the figure
-says what the model uses, not what the market does.
+says what the model uses, not what the market does. A model that looks at earlier rows too is not measured: shuffled
+rows are no history, and what it made of them would say nothing of what it makes of one.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ def explain(request: EngineRequest, out: Path, progress: Progress) -> EngineResu
 def permutation_importance(data: TrainingData, model: Path, seed: int) -> tuple[tuple[str, float], ...]:
     """The leading columns and their shares of the total rise in loss (they sum to at most 1), largest first.
 
-    Empty for a model without columns. A model with history has one input series, whose order is the point: it gets
-    the whole share. The same seed gives the same shares. Raises EngineError if there are no labelled selection rows.
+    Empty for a model without columns, and for one with history (see the module). The same seed gives the same shares.
+    Raises EngineError if there are no labelled selection rows.
     """
     scorer = load_scorer(model)
     if scorer.history > 0:
-        return tuple((name, 1.0 / len(scorer.columns)) for name in scorer.columns)
+        return ()
     rows = data.rows("selection")
     if not len(rows):
         raise EngineError("there are no labelled selection rows to explain a model on")

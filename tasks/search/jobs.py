@@ -2,6 +2,7 @@
 
 ```
 walk  every shortlisted recipe, and the champion's    fit_fold_1 … fit_fold_K
+      the controls that these bring along
 gate  challenger and baselines                        fit_gate
       the same, and the champion's recipe             fit_all            what would be shipped
       the champion's recipe, where a licence is due   fit_origin_1 … fit_origin_M
@@ -18,10 +19,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.contracts import EngineResult, RefitJob
+from tasks.documents import digest
 from tasks.errors import EngineError
 from tasks.evaluation import CHAMPION
 
 FOLD, GATE, ORIGIN, ALL = "fit_fold_", "fit_gate", "fit_origin_", "fit_all"
+CONTROL = "-control"
+"""What a control is called that a recipe brings along: as that recipe, and this."""
+
 Recipe = tuple[str, dict[str, Any]]
 """An engine, and what it needs to fit the model again."""
 
@@ -30,16 +35,18 @@ Jobs = dict[str, tuple[RefitJob, ...]]
 
 
 def recipes_of(results: Iterable[EngineResult], champion: Recipe | None = None) -> dict[str, Recipe]:
-    """Every searched candidate's recipe by name, and the champion's under its own.
+    """Every searched candidate's recipe by name, the champion's under its own, and what they bring along as controls.
 
     Raises EngineError where a candidate has taken the champion's name.
     """
     found: dict[str, Recipe] = {c.name: (c.engine, c.recipe) for result in results for c in result.candidates}
-    if champion is None:
-        return found
-    if CHAMPION in found:
-        raise EngineError(f"a candidate is called {CHAMPION!r}: the name belongs to the champion's recipe")
-    return {**found, CHAMPION: champion}
+    if champion is not None:
+        if CHAMPION in found:
+            raise EngineError(f"a candidate is called {CHAMPION!r}: the name belongs to the champion's recipe")
+        found[CHAMPION] = champion
+    controls = {name + CONTROL: (engine, recipe["control_recipe"]) for name, (engine, recipe) in found.items()
+                if recipe.get("control_recipe")}  # fmt: skip
+    return {**controls, **found}
 
 
 def walk_jobs(
@@ -47,12 +54,14 @@ def walk_jobs(
 ) -> Jobs:
     """Each shortlisted recipe on every fold, and the champion's if it is given (where it is not among them already).
 
+    Beside a transfer its control is walked: another candidate, or else the recipe that it brings along, once.
     shortlisted: names of candidates in ``results``, best first; fits: ``Rows.fits``. Raises EngineError for a name that
     no result has.
     """
     recipes = recipes_of(results, champion)
-    names = (*shortlisted, *([CHAMPION] if champion is not None else []))
-    return _by_engine(recipes, [(name, rows, 0) for rows in folds_of(fits) for name in dict.fromkeys(names)])
+    names = dict.fromkeys((*shortlisted, *([CHAMPION] if champion is not None else [])))
+    walked = (*names, *_controls(recipes, names))
+    return _by_engine(recipes, [(name, rows, 0) for rows in folds_of(fits) for name in walked])
 
 
 def gate_jobs(
@@ -86,6 +95,17 @@ def gate_jobs(
     if canary:
         asked.append((challenger, folds_of(fits)[-1], canary))
     return _by_engine(recipes, [job for job in dict.fromkeys(asked) if job[0]])
+
+
+def _controls(recipes: Mapping[str, Recipe], names: Iterable[str]) -> list[str]:
+    """The names of the controls that named recipes bring along and that no recipe among them is, each once."""
+    known, found = {digest(recipes[name][1]) for name in names if name in recipes}, []
+    for name in names:
+        control = recipes.get(name + CONTROL)
+        if control is not None and digest(control[1]) not in known:
+            known.add(digest(control[1]))
+            found.append(name + CONTROL)
+    return found
 
 
 def folds_of(fits: Sequence[str]) -> tuple[str, ...]:

@@ -24,9 +24,9 @@ GRAPH = "model.onnx"
 
 
 def write_graph(network: Any, inputs: Any, path: Path) -> None:
-    """Write the network's forward pass as ONNX, for any number of rows; ``inputs`` is a row that it takes."""
+    """Write the forward pass as ONNX, for any number of rows; ``inputs`` is one row, as the network takes it."""
     import_jax_plugins()
-    network([inputs])  # only a network that was called can be exported
+    network(inputs)  # only a network that was called can be exported
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         network.export(str(path), format="onnx", verbose=False)
@@ -36,7 +36,7 @@ def write_graph(network: Any, inputs: Any, path: Path) -> None:
 
 def write_folder(network: Any, scaling: FoldScaling, columns: Sequence[str], output: str, folder: Path) -> None:
     """Write ``model.onnx`` and ``model.json``; ``output`` is "value" or "probability"."""
-    write_graph(network, np.zeros((1, len(columns)), np.float32), folder / GRAPH)
+    write_graph(network, [np.zeros((1, len(columns)), np.float32)], folder / GRAPH)
     write_model(
         folder,
         {

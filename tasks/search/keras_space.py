@@ -150,11 +150,15 @@ class Tuner(Greedy):  # type: ignore[misc]
 
     def pre_create_trial(self) -> None:
         """No new trial past the limit; the greedy choice draws from a known state of NumPy's generator."""
+        self.end_if_late()
+        keras.utils.set_random_seed(self.seed_of(str(len(self.oracle.trials))))
+
+    def end_if_late(self) -> None:
+        """Past the limit, the trials that were begun are all that there will be."""
         tried = len(self.oracle.trials)
         if tried and self._past_limit():
             self.met_limit |= tried < self.oracle.max_trials
             self.oracle.max_trials = tried
-        keras.utils.set_random_seed(self.seed_of(str(tried)))
 
     def on_batch_end(self, trial: Any, model: Any, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Stop the trial under way at the limit; its best epoch so far still counts."""
@@ -165,6 +169,10 @@ class Tuner(Greedy):  # type: ignore[misc]
     def on_trial_end(self, trial: Any) -> None:
         """Report the trial once the oracle has its score."""
         super().on_trial_end(trial)
+        self.report()
+
+    def report(self) -> None:
+        """Tell how many trials there are and the best loss."""
         best = [float(item.score) for item in self.oracle.trials.values() if item.status == "COMPLETED"]
         self._on_trial(len(self.oracle.trials), min(best, default=None))
 
@@ -191,9 +199,20 @@ class Tuner(Greedy):  # type: ignore[misc]
 
 
 def auto_model(
-    kind: Kind, columns: Sequence[str], *, batch_rows: int, trials: int, folder: Path, **tuner: Any
+    kind: Kind,
+    columns: Sequence[str],
+    *,
+    batch_rows: int,
+    trials: int,
+    folder: Path,
+    overwrite: bool = True,
+    tuner: type[Tuner] = Tuner,
+    **settings: Any,
 ) -> ak.AutoModel:
-    """AutoKeras, ready to ``fit``: at most ``trials`` trials, lowest validation loss, everything below ``folder``."""
+    """AutoKeras, ready to ``fit``: at most ``trials`` trials, lowest validation loss, everything below ``folder``.
+
+    ``settings`` are the tuner's.
+    """
     keras.backend.clear_session()
     inputs, outputs = nodes(kind, columns, batch_rows)
     return ak.AutoModel(
@@ -203,9 +222,9 @@ def auto_model(
         max_trials=trials,
         directory=folder,
         objective="val_loss",
-        tuner=Tuner,
-        overwrite=True,
-        **tuner,
+        tuner=tuner,
+        overwrite=overwrite,
+        **settings,
     )
 
 

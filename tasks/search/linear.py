@@ -7,17 +7,19 @@ they are fitted on, so that one wild bar cannot carry a forecast away.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks.contracts import EngineBudget, RefitJob
 from tasks.errors import EngineError
-from tasks.search.baselines import fit_linear, fit_recipe
+from tasks.search.baselines import fit_recipe
 from tasks.search.child import run_engine
 from tasks.search.engine import Fitted, Progress, TrainingData
 from tasks.search.importance import loss
-from tasks.search.linear_fit import CLIP
+from tasks.search.linear_fit import CLIP, fit_each
+from tasks.search.parts import part
 
 PENALTIES = {
     "ridge": (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0),
@@ -39,8 +41,8 @@ class Linear:
         """One candidate: the penalty with the least validation loss, fitted on all rows before the selection window."""
         algorithm = "logistic" if data.target.kind == "classification" else "ridge"
         losses: dict[float, float] = {}
-        for penalty in PENALTIES[algorithm]:
-            losses[penalty] = self._validation_loss(self._recipe(algorithm, penalty, data), data)
+        for penalty, found in self._validation_losses(algorithm, data):
+            losses[penalty] = found
             progress(len(losses), len(PENALTIES[algorithm]), min(losses.values()), f"penalty {penalty:g}")
         best = min(losses, key=lambda penalty: (losses[penalty], penalty))
         rows = data.rows("train", "validation", "blending")
@@ -57,12 +59,23 @@ class Linear:
     def _recipe(self, algorithm: str, penalty: float, data: TrainingData) -> dict[str, Any]:
         return {"algorithm": algorithm, "penalty": penalty, "clip": CLIP, "columns": list(data.columns)}
 
-    def _validation_loss(self, recipe: dict[str, Any], data: TrainingData) -> float:
+    def _validation_losses(self, algorithm: str, data: TrainingData) -> Iterator[tuple[float, float]]:
+        """Each penalty with its loss on the validation rows; the train rows are gone over once for all."""
         train, validation = data.rows("train"), data.rows("validation")
         if not len(train) or not len(validation):
             raise EngineError("the penalty is chosen on validation rows, and there are none")
-        model = fit_linear(recipe, data, train)
-        return loss(data.target, data.y[validation], model.predict(data.take(validation, model.columns)))
+        models = fit_each(
+            data.columns,
+            part(data, train, data.columns),
+            data.y[train],
+            weight=data.weights(train),
+            penalties=PENALTIES[algorithm],
+            clip=CLIP,
+            logistic=algorithm == "logistic",
+        )
+        features, labels = data.take(validation, data.columns), data.y[validation]
+        for penalty, model in zip(PENALTIES[algorithm], models, strict=True):
+            yield penalty, loss(data.target, labels, model.predict(features))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +12,9 @@ import numpy.typing as npt
 
 from tasks.errors import EngineError
 from tasks.registry.serving.model_folder import write_model
+from tasks.search.parts import BLOCK, Part, whole
 
 CLIP = 8.0
-BLOCK = 65_536
-"""Rows that are looked at together: on a panel the features are the largest array, and no second one is made."""
 _LEAST_PENALTY = 1e-6  # classes that a line separates would ask for infinite coefficients
 Floats = npt.NDArray[np.float64]
 
@@ -31,11 +31,12 @@ class LinearModel:
     clip: float | None
     logistic: bool
 
-    def predict(self, X: Floats) -> Floats:
+    def predict(self, X: Floats | Part) -> Floats:
         """float64 (n, columns) to float64 (n,)."""
-        parts = [X[start : start + BLOCK] for start in range(0, len(X), BLOCK)]
-        scaled = [_standardise(part.copy(), self.center, self.scale, self.clip) @ self.coefficients for part in parts]
-        f = self.intercept + (np.concatenate(scaled) if scaled else np.empty(0))
+        given = X if isinstance(X, Part) else whole(X)
+        f = np.full(given.shape[0], self.intercept)
+        for rows, block in given.blocks():
+            f[rows] += _standardise(block, self.center, self.scale, self.clip) @ self.coefficients
         return _sigmoid(f) if self.logistic else f
 
     def write(self, folder: Path) -> None:
@@ -64,51 +65,90 @@ def constant(value: float, *, logistic: bool = False) -> LinearModel:
 
 def fit(
     columns: tuple[str, ...],
-    X: Floats,
+    X: Floats | Part,
     y: Floats,
     *,
     weight: Floats | None = None,
     penalty: float = 0.0,
     clip: float | None = None,
     logistic: bool = False,
-    overwrite: bool = False,
 ) -> LinearModel:
     """Least squares or logistic regression of y (n,) on X (n, columns).
 
     ``weight`` (n,), of mean one, is what each row's loss counts; all the same if None. Columns are standardised by
     plain means and deviations in either case. ``penalty`` is the weight of the squared coefficients of the standardised
     columns, a row (a ridge of n · penalty); the intercept is free. Columns that do not vary get the coefficient zero.
-    ``overwrite``: X may be changed, which saves a copy. Raises EngineError with too few rows.
+    Raises EngineError with too few rows.
     """
+    return fit_each(columns, X, y, weight=weight, penalties=(penalty,), clip=clip, logistic=logistic)[0]
+
+
+def fit_each(
+    columns: tuple[str, ...],
+    X: Floats | Part,
+    y: Floats,
+    *,
+    penalties: Sequence[float],
+    weight: Floats | None = None,
+    clip: float | None = None,
+    logistic: bool = False,
+) -> list[LinearModel]:
+    """As ``fit`` with each of the penalties, for little more than one costs."""
     if len(y) < 2:
         raise EngineError(f"{len(y)} rows are too few to fit {len(columns)} columns")
-    center, spread = X.mean(axis=0), np.sqrt(_variance(X))
-    constant_columns = ~(spread > 1e-12 * np.maximum(np.abs(center), 1e-300))
-    scale = np.where(constant_columns, 1.0, spread)
-    Z = _standardise(X if overwrite else X.copy(), center, scale, clip)
-    Z[:, constant_columns] = 0.0
-    intercept, coefficients = (_logistic if logistic else _ridge)(Z, y, penalty, weight)
-    return LinearModel(
-        columns=columns,
-        center=center,
-        scale=scale,
-        intercept=intercept,
-        coefficients=coefficients,
-        clip=clip,
-        logistic=logistic,
-    )
+    scaled = _scaled(X if isinstance(X, Part) else whole(X), clip)
+    return [
+        LinearModel(
+            columns=columns,
+            center=scaled.center,
+            scale=scaled.scale,
+            intercept=intercept,
+            coefficients=coefficients,
+            clip=clip,
+            logistic=logistic,
+        )
+        for intercept, coefficients in (_logistic if logistic else _ridge)(scaled, y, penalties, weight)
+    ]
+
+
+class _Scaled(NamedTuple):
+    """The rows of a fit, standardised and clipped as they are read; columns that do not vary are zero."""
+
+    given: Part
+    center: Floats
+    scale: Floats
+    clip: float | None
+    constant: npt.NDArray[np.bool_]
+
+    def blocks(self) -> Iterator[tuple[slice, Floats]]:
+        for rows, block in self.given.blocks():
+            Z = _standardise(block, self.center, self.scale, self.clip)
+            Z[:, self.constant] = 0.0
+            yield rows, Z
+
+    def all(self, before: int = 0) -> Floats:
+        """As one new array, with so many columns of ones before the others."""
+        found = np.ones((self.given.shape[0], before + self.given.shape[1]))
+        for rows, Z in self.blocks():
+            found[rows, before:] = Z
+        return found
+
+
+def _scaled(given: Part, clip: float | None) -> _Scaled:
+    n, columns = given.shape
+    center, squares = np.zeros(columns), np.zeros(columns)
+    for _, block in given.blocks():
+        center += block.sum(axis=0) / n
+    for _, block in given.blocks():
+        squares += np.square(block - center).sum(axis=0)
+    spread = np.sqrt(squares / n)
+    constant = ~(spread > 1e-12 * np.maximum(np.abs(center), 1e-300))
+    return _Scaled(given, center, np.where(constant, 1.0, spread), clip, constant)
 
 
 def _sigmoid(f: Floats) -> Floats:
     p: Floats = 0.5 * (1.0 + np.tanh(0.5 * f))  # does not overflow
     return p
-
-
-def _variance(X: Floats) -> Floats:
-    """Of each column, by blocks of rows: NumPy's own makes another X."""
-    center = X.mean(axis=0)
-    squares = [np.square(X[start : start + BLOCK] - center).sum(axis=0) for start in range(0, len(X), BLOCK)]
-    return np.asarray(np.sum(squares, axis=0) / len(X), dtype=np.float64)
 
 
 def _standardise(X: Floats, center: Floats, scale: Floats, clip: float | None) -> Floats:
@@ -125,40 +165,82 @@ def mean(y: Floats, weight: Floats | None) -> float:
     return float(y.mean() if weight is None else np.average(y, weights=weight))
 
 
-def _ridge(Z: Floats, y: Floats, penalty: float, weight: Floats | None) -> tuple[float, Floats]:
-    middle = np.asarray(Z.mean(axis=0) if weight is None else weight @ Z / weight.sum(), dtype=np.float64)
+def _ridge(
+    scaled: _Scaled, y: Floats, penalties: Sequence[float], weight: Floats | None
+) -> Iterator[tuple[float, Floats]]:
     level = mean(y, weight)
+    above = y - level
+    sums = _sums(scaled, above, weight) if any(penalties) else None
+    for penalty in penalties:
+        if penalty and sums is not None:
+            # The penalty keeps the normal equations well-conditioned, and they cost a hundredth of the decomposition.
+            middle, gram, moment = sums
+            slopes = np.asarray(np.linalg.solve(gram + penalty * len(y) * np.eye(len(moment)), moment))
+        else:
+            middle, slopes = _least_squares(scaled.all(), above, weight)
+        yield float(level - middle @ slopes), slopes
+
+
+def _sums(scaled: _Scaled, above: Floats, weight: Floats | None) -> tuple[Floats, Floats, Floats]:
+    """The columns' mean, and of the columns about it their products with each other and with ``above``; weighted.
+
+    ``above`` has the weighted mean zero. The standardised columns' means are small, so little is lost by taking them
+    off the products afterwards.
+    """
+    columns, total = scaled.given.shape[1], float(len(above) if weight is None else weight.sum())
+    middle, gram, moment = np.zeros(columns), np.zeros((columns, columns)), np.zeros(columns)
+    for rows, Z in scaled.blocks():
+        weighted = Z if weight is None else Z * weight[rows, None]
+        middle += weighted.sum(axis=0) / total
+        gram += weighted.T @ Z
+        moment += weighted.T @ above[rows]
+    return middle, gram - total * np.outer(middle, middle), moment
+
+
+def _least_squares(Z: Floats, above: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+    """The columns' weighted mean, and the slopes of ``above`` on them; Z is changed."""
+    middle = np.asarray(Z.mean(axis=0) if weight is None else weight @ Z / weight.sum(), dtype=np.float64)
     Z -= middle
-    centred, above = Z, y - level
     if weight is not None:
         root: Floats = np.sqrt(weight)
-        centred *= root[:, None]
-        above *= root
-    if penalty:
-        # The penalty keeps the normal equations well-conditioned, and they cost a hundredth of the decomposition.
-        gram = centred.T @ centred + penalty * len(y) * np.eye(Z.shape[1])
-        slopes = np.asarray(np.linalg.solve(gram, centred.T @ above), dtype=np.float64)
-        return float(level - middle @ slopes), slopes
-    U, s, Vt = np.linalg.svd(centred, full_matrices=False)
+        Z *= root[:, None]
+        above = above * root
+    U, s, Vt = np.linalg.svd(Z, full_matrices=False)
     kept = s > s.max(initial=0.0) * max(Z.shape) * np.finfo(float).eps
-    coefficients: Floats = Vt[kept].T @ ((U[:, kept].T @ above) / s[kept])
-    return float(level - middle @ coefficients), coefficients
+    return middle, np.asarray(Vt[kept].T @ ((U[:, kept].T @ above) / s[kept]), dtype=np.float64)
 
 
-def _logistic(Z: Floats, y: Floats, penalty: float, weight: Floats | None, steps: int = 100) -> tuple[float, Floats]:
+def _logistic(
+    scaled: _Scaled, y: Floats, penalties: Sequence[float], weight: Floats | None
+) -> Iterator[tuple[float, Floats]]:
     """Newton's method on the mean negative log likelihood plus penalty/2 · |coefficients|², halving where it rises."""
-    A = np.column_stack([np.ones(len(y)), Z])
+    A = scaled.all(before=1)
     each = np.ones(len(y)) if weight is None else weight
-    ridge = np.concatenate([[0.0], np.full(Z.shape[1], max(penalty, _LEAST_PENALTY))])
+    for penalty in penalties:
+        w = _newton(A, y, each, np.concatenate([[0.0], np.full(A.shape[1] - 1, max(penalty, _LEAST_PENALTY))]))
+        yield float(w[0]), w[1:]
+
+
+def _newton(A: Floats, y: Floats, each: Floats, ridge: Floats, steps: int = 100) -> Floats:
     w = np.zeros(A.shape[1])
     for _ in range(steps):
         p = _sigmoid(A @ w)
         gradient = A.T @ (each * (p - y)) / len(y) + ridge * w
         if np.abs(gradient).max() < 1e-10:
             break
-        hessian = (A * (each * p * (1 - p))[:, None]).T @ A / len(y) + np.diag(ridge + 1e-12)
-        w = _descend(_Objective(A, y, each, ridge), w, np.linalg.solve(hessian, gradient))
-    return float(w[0]), w[1:]
+        hessian = _products(A, each * p * (1 - p)) / len(y) + np.diag(ridge + 1e-12)
+        step = np.asarray(np.linalg.solve(hessian, gradient), dtype=np.float64)
+        w = _descend(_Objective(A, y, each, ridge), w, step)
+    return w
+
+
+def _products(A: Floats, weight: Floats) -> Floats:
+    """The columns' weighted products with each other, (columns, columns)."""
+    found = np.zeros((A.shape[1], A.shape[1]))
+    for start in range(0, len(A), BLOCK):
+        block = A[start : start + BLOCK]
+        found += (block * weight[start : start + BLOCK, None]).T @ block
+    return found
 
 
 class _Objective(NamedTuple):

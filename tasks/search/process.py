@@ -25,6 +25,7 @@ from tasks.documents import from_json, to_json
 from tasks.errors import EngineError, EngineKilledError, NocturneError
 from tasks.search.child import FAILURE, RESULT, SCRATCH, SPAWNED
 from tasks.search.engine import work_seconds
+from tasks.search.engine_log import passed_on
 from tasks.storage import PROJECT, read_json, write_json
 
 MODULES = {
@@ -32,9 +33,14 @@ MODULES = {
     "linear": "tasks.search.linear",
     "h2o": "tasks.search.h2o_automl",
     "autokeras": "tasks.search.auto_keras",
+    "transfer": "tasks.search.transfer.engine",
 }
+ACCELERATED = ("transfer",)
+"""Engines whose process may compute on whatever JAX finds; the others' searches are the same everywhere, on the CPU."""
+
 EXPLAINER = "tasks.search.importance"
 GRACE_SECONDS = 240.0
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NPROC")
 LOG = "engine.log"
 _TAIL = 2000
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "Cannot allocate memory")
@@ -57,6 +63,21 @@ class EngineProgress:
 OnProgress = Callable[[EngineProgress], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process to be attended: its name in logs, its module, what it is asked (JSON), the seconds of its work and
+    those after which it is killed, its threads, and what JAX may compute on there ("cpu"; empty: what there is).
+    """
+
+    name: str
+    module: str
+    asked: Any
+    budget: float
+    limit: float
+    threads: int = 1
+    platforms: str = "cpu"
+
+
 def run(
     request: EngineRequest, out: Path, on_progress: OnProgress | None = None, grace: float | None = None
 ) -> EngineResult:
@@ -66,43 +87,67 @@ def run(
     ``grace`` is for starting, fitting leaders again and predicting, by default four minutes and half the budget. Raises
     EngineError with the cause, or EngineKilledError where a second try may succeed.
     """
+    name = EXPLAINER if request.mode == "explain" else MODULES.get(request.engine)
+    if name is None:
+        raise EngineError(f"there is no engine {request.engine!r}; there are {', '.join(MODULES)}")
+    child = Child(
+        name=request.engine,
+        module=name,
+        asked=to_json(resolved(request, str(Path.cwd()))),
+        budget=work_seconds(request),
+        limit=work_seconds(request) + (GRACE_SECONDS + request.budget.seconds / 2 if grace is None else grace),
+        threads=max(request.budget.threads // request.budget.workers, 1),
+        platforms=platforms_of(request),
+    )
+    attend(child, out, on_progress)
+    return read_result(out)
+
+
+def attend(child: Child, out: Path, on_progress: OnProgress | None = None) -> None:
+    """Have a process answer what it is asked; its result lies in ``out``. Raises as ``run``."""
     out.mkdir(parents=True, exist_ok=True)
     asked = out / "request.json"
-    write_json(asked, to_json(resolved(request, str(Path.cwd()))))
-    limit = work_seconds(request) + (GRACE_SECONDS + request.budget.seconds / 2 if grace is None else grace)
+    write_json(asked, child.asked)
     with (out / LOG).open("wb") as stream:
-        process = _spawn(request, asked, out, stream.fileno())
+        process = _spawn(child, asked, out, stream.fileno())
         try:
-            for line in _lines(process, time.monotonic() + limit):
-                _report(line, request, on_progress)
-            _finish(process, time.monotonic() + 30)
-            log.info("%s: done", request.engine, extra={"stage": request.engine, "state": "done"})
+            with passed_on(child.name, out / LOG, out / SCRATCH):
+                for line in _lines(process, time.monotonic() + child.limit):
+                    _report(line, child, on_progress)
+                _finish(process, time.monotonic() + 30)
+            log.info("%s: done", child.name, extra={"stage": child.name, "state": "done"})
         except TimeoutError:
-            raise EngineError(f"{request.engine} was stopped: no result after {limit:.0f} s\n{_tail(out)}") from None
+            raise EngineError(f"{child.name} was stopped: no result after {child.limit:.0f} s\n{_tail(out)}") from None
         finally:
             _end(process)
             asked.unlink(missing_ok=True)
             shutil.rmtree(out / SCRATCH, ignore_errors=True)
-    return _outcome(request, process.returncode, out)
+    _require_result(child.name, process.returncode, out)
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The environment of an engine's process: threads bounded, keras on JAX, CPU only, no hash randomness."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NPROC")
-    fixed = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
-    return {**os.environ, **dict.fromkeys(names, str(threads)), **fixed, SPAWNED: repr(time.time())}
+def platforms_of(request: EngineRequest) -> str:
+    """What JAX may compute on in the process that answers: "cpu", or empty for whatever there is."""
+    return "" if request.engine in ACCELERATED and request.mode != "explain" else "cpu"
 
 
-def _spawn(request: EngineRequest, asked: Path, out: Path, stream: int) -> subprocess.Popen[bytes]:
-    name = EXPLAINER if request.mode == "explain" else MODULES.get(request.engine)
-    if name is None:
-        raise EngineError(f"there is no engine {request.engine!r}; there are {', '.join(MODULES)}")
+def environment(threads: int, platforms: str = "cpu") -> dict[str, str]:
+    """The environment of an engine's process: threads bounded, keras on JAX, no hash randomness.
+
+    platforms: what JAX may compute on, the CPU; empty: the operator's JAX_PLATFORMS, or whatever JAX finds.
+    """
+    jax = platforms or os.environ.get("JAX_PLATFORMS", "")
+    fixed = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": jax, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # else JAX takes three quarters of a GPU at once: others wait
+    return {**shared, **os.environ, **dict.fromkeys(THREADS, str(threads)), **fixed, SPAWNED: repr(time.time())}
+
+
+def _spawn(child: Child, asked: Path, out: Path, stream: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", name, str(asked.resolve()), str(out.resolve())],
+        [sys.executable, "-m", child.module, str(asked.resolve()), str(out.resolve())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stream,
-        env=environment(request.budget.threads),
+        env=environment(child.threads, child.platforms),
         cwd=PROJECT,
         start_new_session=True,
     )
@@ -133,12 +178,12 @@ def _finish(process: subprocess.Popen[bytes], deadline: float) -> None:
         log.warning("an engine's process did not end by itself and is killed")
 
 
-def _report(line: bytes, request: EngineRequest, on_progress: OnProgress | None) -> None:
+def _report(line: bytes, child: Child, on_progress: OnProgress | None) -> None:
     try:
         document: dict[str, Any] = json.loads(line)
-        progress = EngineProgress(engine=request.engine, budget=work_seconds(request), **document)
+        progress = EngineProgress(engine=child.name, budget=child.budget, **document)
     except (ValueError, TypeError):
-        log.debug("%s printed %r", request.engine, line[:200])
+        log.debug("%s printed %r", child.name, line[:200])
         return
     best = "" if progress.best is None else f", best {progress.best:.5g}"
     log.info(
@@ -166,14 +211,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _outcome(request: EngineRequest, code: int, out: Path) -> EngineResult:
+def _require_result(name: str, code: int, out: Path) -> None:
+    """Raise the reason where there is no result."""
     if (out / RESULT).is_file():
-        return read_result(out)
+        return
     if (out / FAILURE).is_file():
         failure = read_json(out / FAILURE)
         kind = EngineKilledError if failure["retryable"] else EngineError
-        raise kind(f"{request.engine} failed: {failure['error']}")
-    raise EngineKilledError(f"{request.engine}'s process {_cause(code, out)}\n{_tail(out)}".rstrip())
+        raise kind(f"{name} failed: {failure['error']}")
+    raise EngineKilledError(f"{name}'s process {_cause(code, out)}\n{_tail(out)}".rstrip())
 
 
 def read_result(folder: Path) -> EngineResult:

@@ -22,16 +22,28 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from tasks.contracts import EngineRequest, EngineResult, FeatureMatrix, RefitJob, Rows
+from tasks.contracts import (
+    Backbones,
+    EngineRequest,
+    EngineResult,
+    FeatureMatrix,
+    RefitJob,
+    Rows,
+    Snapshot,
+    WarmRecipe,
+)
 from tasks.documents import to_json
 from tasks.errors import EngineError, EngineKilledError
+from tasks.masking import at_the_edge
 from tasks.problem import Problem
 from tasks.search.process import LOG, EngineProgress, OnProgress, read_result, run
+from tasks.search.recipes import Recalled, keep, recall
 from tasks.storage import StageStore, home, sha256_file
 
 CODE = (
     "tasks/search",
     "tasks/registry/serving",
+    "tasks/backbones.py",
     "tasks/statistics/losses.py",
     "tasks/statistics/shuffle.py",
     "tasks/contracts.py",
@@ -40,6 +52,7 @@ CODE = (
     "tasks/storage.py",
 )
 RETRIES = 1
+NOTHING = Backbones()
 log = logging.getLogger("nocturne.search")
 
 
@@ -57,20 +70,62 @@ _SETTINGS: dict[str, Any] = {
 
 
 @task(name="search", task_run_name="search-{engine}", **_SETTINGS)
-def search(problem: Problem, features: FeatureMatrix, rows: Rows, engine: str) -> EngineResult:
-    """What an engine finds within its budget: candidates, or the error that stopped it."""
-    return answered(_request(problem, features, rows, engine, mode="search"))
+@at_the_edge
+def search(
+    problem: Problem,
+    features: FeatureMatrix,
+    rows: Rows,
+    engine: str,
+    warm: tuple[WarmRecipe, ...] = (),
+    *,
+    start: Backbones = NOTHING,
+) -> EngineResult:
+    """What an engine finds within its budget, after ``warm``: candidates, or the error that stopped it.
+
+    ``start``: the backbones that a transfer may begin with; where they are refused, it does not begin.
+    """
+    if start.refused:
+        log.warning("search-%s: %s", engine, start.refused)
+        return EngineResult(engine=engine, error=start.refused, reproducible=False)
+    given = {"backbones": start.found, "recalled": start.recalled}
+    found = answered(_request(problem, features, rows, engine, mode="search", warm=warm, **given))
+    return replace(found, notes=(*start.notes, *found.notes))
+
+
+@task(name="recall-recipes", cache_policy=NO_CACHE)
+@at_the_edge
+def recall_recipes(problem: Problem, snapshot: Snapshot, rows: Rows, features: FeatureMatrix) -> Recalled:
+    """What tonight's searches start from; see ``recipes.py``."""
+    return recall(problem, snapshot, rows, features)
+
+
+@task(name="keep-recipes", cache_policy=NO_CACHE)
+@at_the_edge
+def keep_recipes(
+    problem: Problem, snapshot: Snapshot, rows: Rows, results: tuple[EngineResult, ...], losses: dict[str, float]
+) -> None:
+    """Keep the night's leaders by their loss on the selection rows, for the nights to come; see ``recipes.py``."""
+    keep(problem, snapshot, rows, results, losses)
 
 
 @task(name="refit", task_run_name="refit-{engine}", **_SETTINGS)
+@at_the_edge
 def refit(
-    problem: Problem, features: FeatureMatrix, rows: Rows, engine: str, jobs: tuple[RefitJob, ...]
+    problem: Problem,
+    features: FeatureMatrix,
+    rows: Rows,
+    engine: str,
+    jobs: tuple[RefitJob, ...],
+    *,
+    start: Backbones = NOTHING,
 ) -> EngineResult:
     """An engine's recipes fitted again, one candidate a job and in their order, or the error that stopped it."""
-    return answered(_request(problem, features, rows, engine, mode="refit", jobs=jobs))
+    given = {"backbones": start.found, "recalled": start.recalled}
+    return answered(_request(problem, features, rows, engine, mode="refit", jobs=jobs, **given))
 
 
 @task(name="explain", task_run_name="explain-{engine}", **_SETTINGS)
+@at_the_edge
 def explain(problem: Problem, features: FeatureMatrix, rows: Rows, engine: str, model: str) -> EngineResult:
     """The permutation importance of a model folder on the selection rows."""
     return answered(_request(problem, features, rows, engine, mode="explain", explain=model))
@@ -150,6 +205,9 @@ def _inputs(request: EngineRequest) -> dict[str, Any]:
         "seed": request.seed,
         "mode": request.mode,
         "jobs": to_json(request.jobs),
+        "warm": to_json(request.warm),
+        "backbones": [backbone.sha256 for backbone in request.backbones],
+        "recalled": [backbone.sha256 for backbone in request.recalled],
         "explain": sha256_file(Path(request.explain) / "model.json") if request.explain else "",
     }
 

@@ -87,6 +87,18 @@ def precheck(n_sessions: int, lookback: int, problem: Problem) -> None:
         )
 
 
+def check_horizon(problem: Problem) -> None:
+    """Refuse, before bars are read, a horizon that no gate window can judge. Raises ConfigurationError."""
+    per_session = 1 if problem.bar == "1d" else 86_400 // SECONDS_A_BAR[problem.bar]
+    gate = problem.gate_sessions * per_session
+    if problem.horizon + problem.embargo >= gate:
+        raise ConfigurationError(
+            f"a horizon of {problem.horizon} bars with an embargo of {problem.embargo} is as long as the gate "
+            f"window: its {problem.gate_sessions} sessions hold {gate} bars of {problem.bar} at most. Lower horizon or "
+            "embargo, or raise gate_sessions"
+        )
+
+
 def _least_before_gate(problem: Problem, per_session: int) -> int:
     # A barrier may be touched on the next bar; every other label takes the whole horizon.
     gap = problem.embargo + (1 if problem.target == "triple_barrier" else problem.horizon)

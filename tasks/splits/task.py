@@ -20,12 +20,13 @@ from tasks.contracts import FeatureMatrix, Rows, Snapshot, Spell, resolved
 from tasks.documents import from_json, to_json
 from tasks.errors import DataError
 from tasks.labels.targets import Labels, make_labels
+from tasks.masking import at_the_edge
 from tasks.membership import belongs, is_member, present, read_membership
 from tasks.problem import Problem
 from tasks.splits.lost import lost_rows, whole_sections, with_section
 from tasks.splits.sessions import calendar_sessions
 from tasks.splits.windows import WindowPlan, assign_windows
-from tasks.storage import StageStore, read_json, read_matrix, read_parquet, write_json, write_parquet
+from tasks.storage import StageStore, read_columns, read_json, read_parquet, write_json, write_parquet
 
 CODE = (
     "tasks/labels",
@@ -49,6 +50,7 @@ log = logging.getLogger("nocturne.splits")
 
 
 @task(name="rows", cache_policy=NO_CACHE)
+@at_the_edge
 def make_rows(problem: Problem, snapshot: Snapshot, features: FeatureMatrix) -> Rows:
     """Label the snapshot's bars and give each its window; from the store where nothing that matters changed."""
     return build_rows(problem, snapshot, features, StageStore())
@@ -169,10 +171,9 @@ def _usable(bars: pd.DataFrame, features: FeatureMatrix) -> tuple[npt.NDArray[np
     beyond &= compared
     if features.spec.cross_section != "none":
         beyond, told = with_section(date.to_numpy("datetime64[ns]"), beyond)
-    values = read_matrix(features.ref, features.spec.columns)
     usable, columns = compared.copy(), {}
-    for place, column in enumerate(features.spec.columns):
-        finite = np.isfinite(values[:, place])
+    for column, values in read_columns(features.ref, features.spec.columns):
+        finite = np.isfinite(values)
         usable &= finite
         columns[column] = int((beyond & ~finite).sum())
     told = (*told, *lost_rows(matrix["symbol"], beyond, usable, columns))

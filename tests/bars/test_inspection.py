@@ -7,8 +7,22 @@ from pathlib import Path
 import pytest
 
 from tasks.bars.describe import SourceDescription
+from tasks.bars.ingest import ingest_source
 from tasks.bars.inspection import inspect, lines
-from tests.bars.files import HEADER, NOW, panel_lines, with_cell, write
+from tasks.bars.refusal import BarsRefusedError
+from tests.bars.files import HEADER, NOW, panel_lines, with_cell, write, year_of
+
+
+def test_what_the_night_would_refuse_is_not_accepted(tmp_path: Path) -> None:
+    source = str(write(tmp_path / "p.csv", year_of("SP500")))
+    paid = str(write(tmp_path / "paid.csv", ["p,2018-12-20,dividend,9000"], "symbol,session,kind,value"))
+    description = SourceDescription(source=source, actions=paid)
+    with pytest.raises(BarsRefusedError, match="not less than the last close before it"):
+        ingest_source(description, NOW)
+    document = inspect(description, NOW)
+    assert (document["rows"], document["accepted"]) == (251, 0)
+    assert [found["rule"] for found in document["findings"]] == ["wrong-dividend"]
+    assert inspect(SourceDescription(source=source), NOW)["accepted"] == 251
 
 
 def _document(folder: Path) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -26,35 +27,45 @@ def _unzipped(archive: Path, target: Path) -> Path:
     return target
 
 
+PANEL = """
+import json, resource, sys
+from collections import Counter
+import pandas as pd
+from tasks.memory import peak_mb
+from tests.bars.files import check
+checked = check(sys.argv[1], now=pd.Timestamp(sys.argv[2]))
+use = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({
+    "seconds": use.ru_utime + use.ru_stime,
+    "megabytes": peak_mb(),
+    "quarantined": checked.quarantined,
+    "quarantined_from": checked.quarantined_from,
+    "set_aside": Counter(finding.rule for finding in checked.findings if finding.severity == "set_aside"),
+    "rows": len(checked.frame),
+    "symbols": checked.frame["symbol"].nunique(),
+}))
+"""
+
+
 @pytest.mark.slow
 def test_the_505_symbol_panel_is_read_and_checked_in_seconds(market_data: Path) -> None:
     source = market_data / "sp500_5yr" / "all_stocks_5yr.parquet"
-    seconds, megabytes = _cost_in_a_process_of_its_own(source)
-    assert seconds < 10
-    assert megabytes < 2048
-    checked = check(source, now=NOW)
-    assert checked.quarantined == ("BHF", "DHR", "DISCA", "DISCK", "FTV", "NI", "O", "UA", "WRK")
-    set_aside = [finding.rule for finding in checked.findings if finding.severity == "set_aside"]
-    assert (set_aside.count("missing-value"), set_aside.count("inconsistent-prices")) == (11, 12)
-    # Pure look-ahead: 1,047 bars carry the prices of a session up to half a year later.
-    assert set_aside.count("later-bar") == 1_047
-    assert len(checked.frame) == 612_230
-    # What came before a quarantine stays: Brighthouse and Fortive have nothing before theirs.
-    assert checked.quarantined_from["DISCA"] == "2014-08-07"
-    assert checked.frame["symbol"].nunique() == 503
-
-
-def _cost_in_a_process_of_its_own(source: Path) -> tuple[float, float]:
-    """Processor seconds and peak memory of reading and checking, imports included."""
-    code = (
-        "import resource, sys; from tests.bars.files import check; check(sys.argv[1]);"
-        "use = resource.getrusage(resource.RUSAGE_SELF); print(use.ru_utime + use.ru_stime, use.ru_maxrss / 1024)"
-    )
+    # In a process of its own, whose memory and processor time, imports included, are this reading's.
     done = subprocess.run(
-        [sys.executable, "-c", code, str(source)], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-c", PANEL, str(source), str(NOW)], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    seconds, megabytes = done.stdout.split()
-    return float(seconds), float(megabytes)
+    found = json.loads(done.stdout)
+    assert found["seconds"] < 10
+    assert found["megabytes"] < 1024
+    assert found["quarantined"] == ["BHF", "DHR", "DISCA", "DISCK", "FTV", "NI", "O", "UA", "WRK"]
+    aside = found["set_aside"]
+    assert (aside["missing-value"], aside["inconsistent-prices"]) == (11, 12)
+    # Pure look-ahead: 1,047 bars carry the prices of a session up to half a year later.
+    assert aside["later-bar"] == 1_047
+    assert found["rows"] == 612_230
+    # What came before a quarantine stays: Brighthouse and Fortive have nothing before theirs.
+    assert found["quarantined_from"]["DISCA"] == "2014-08-07"
+    assert found["symbols"] == 503
 
 
 def test_tickers_that_changed_hands_are_found(market_data: Path, tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from tasks import storage
 from tasks.bars.describe import SourceDescription
 from tasks.bars.ingest import ingest_source
+from tasks.bars.parts import Parts
+from tasks.bars.readings import NO_LOOKS
 from tasks.bars.restated import restatements, told
 from tasks.bars.store import BarStore
 from tasks.contracts import Snapshot
@@ -32,6 +36,41 @@ def _close(line: str, by: float) -> str:
     day, opened, high, low, close, volume = line.split(",")
     moved = float(close) * (1 + by)
     return f"{day},{opened},{max(float(high), moved)},{min(float(low), moved)},{moved},{volume}"
+
+
+class OnlyOnce:
+    """Lets another night write its part while the first one is about to write its own."""
+
+    def __init__(self, other: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.other: Callable[[], object] | None = other
+        plain = Parts.add
+
+        def add(parts: Parts, part: pd.DataFrame) -> str:
+            other, self.other = self.other, None
+            if other:
+                other()
+            return plain(parts, part)
+
+        monkeypatch.setattr(Parts, "add", add)
+
+
+def test_two_nights_that_restate_a_bar_at_once_both_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = pd.date_range("2024-01-01T21:00:00Z", periods=30).as_unit("ns")
+    prices = {name: 100.0 + np.arange(30) for name in ("open", "high", "low", "close")}
+    sessions = times.tz_localize(None).normalize()
+    bars = pd.DataFrame({"symbol": "A", "time": times, "session": sessions, **prices, "volume": 1e6})
+    restated = bars.assign(**{name: bars[name].where(bars.index != 3, 90.0) for name in prices})
+    description = SourceDescription(source="p.csv")
+    one, other = (BarStore(description, keeps=True) for _ in range(2))
+    BarStore(description).append(bars, NOW, covers=())
+    at, later = NOW + NIGHT, NOW + NIGHT + pd.Timedelta(seconds=1)
+    OnlyOnce(lambda: other.append(restated, later, covers=()), monkeypatch)
+    one.append(restated, at, covers=())
+    revisions = BarStore(description).revisions()
+    assert revisions["revision"].tolist().count(1) == 2
+    for now in (at, later, later + pd.Timedelta(hours=3)):
+        assert [(f.rule, f.time[:10]) for f in restatements(revisions, now)] == [("restated", "2024-01-04")]
+    assert restatements(revisions, later + NIGHT) == []
 
 
 @pytest.mark.parametrize(
@@ -106,12 +145,10 @@ def test_the_old_revision_stays_readable_as_of_its_time(tmp_path: Path) -> None:
         _night(tmp_path, lines, night)
     store = BarStore(description)
     for night, volume in enumerate(volumes):
-        known = store.read(known_at=NOW + night * NIGHT + pd.Timedelta(hours=1))
+        known = store.known(NOW + night * NIGHT + pd.Timedelta(hours=1), NO_LOOKS).frame
         assert known["volume"].iloc[9] == volume
-        assert known["revision"].iloc[9] == night
         assert len(known) == 251
     assert store.read()["volume"].iloc[9] == 9.0
-    assert len(store.read(known_at=NOW - NIGHT)) == 0
 
 
 def test_a_panel_names_the_symbols(tmp_path: Path) -> None:

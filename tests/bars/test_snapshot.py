@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_the_smallest_change_of_any_value_changes_the_digest(column: str, tmp_pa
 
 
 def test_the_next_bars_give_another_snapshot_and_leave_the_first(tmp_path: Path) -> None:
-    old = freeze(_checked(tmp_path), DESCRIPTION, "2018-11-30")
+    old = freeze(_checked(tmp_path), replace(DESCRIPTION, as_of="2018-11-30"))
     new = freeze(_checked(tmp_path), DESCRIPTION)
     assert old.sha256 != new.sha256
     assert storage.read_parquet(old.bars)["time"].max() == pd.Timestamp("2018-11-30T21:00:00Z")
@@ -74,7 +75,7 @@ def test_the_next_bars_give_another_snapshot_and_leave_the_first(tmp_path: Path)
 
 def test_as_of_before_the_first_bar_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2001-01-01"):
-        freeze(_checked(tmp_path), DESCRIPTION, "2001-01-01")
+        freeze(_checked(tmp_path), replace(DESCRIPTION, as_of="2001-01-01"))
 
 
 def test_freezing_again_writes_nothing(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LENGTH = {
+    "backbones": "20 minutes: three architectures on two sources, two seeds",
     "backtest": "15 seconds",
     "consumers": "3 minutes: nine new environments; with --cold as a script of its own, over the network",
+    "continual": "5 minutes: a backbone through eight weeks, gone on with and anew",
     "cost": "4 minutes: a demo night, and a quick one before it",
     "drift": "2 minutes: 248 histories of fourteen to twenty years",
     "false_promotion": "4 minutes: 300 universes through 60 nights",
@@ -18,7 +20,9 @@ LENGTH = {
     "intervals": "20 seconds",
     "night": "3 minutes: a demo night, and the unchanged one after it",
     "rollout": "1 minute: replays on the S&P 500, and 10,000 null rollouts",
+    "scale": "30 minutes: ten panels, up to 500 shares of 20 years and 50 of a year of minutes; 20 GB of memory",
     "serving": "3 minutes: a GBM's 100,000 rows go to an H2O cluster and back",
+    "transfer": "an hour: nine transfers, two seeds; with --out as a script of its own it goes on where it was stopped",
     "power": "5 minutes: 1,120 universes, 320 of them of 468 stocks",
 }
 """About how long each takes on two cores with nothing else to do."""

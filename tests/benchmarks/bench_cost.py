@@ -89,11 +89,11 @@ def measured(name: str, budget: str, changes: Sequence[str]) -> tuple[list[Call]
     """A night in this process: its tasks, its wall seconds by stage, and those of the whole."""
     begun = time.monotonic()
     settings.apply()
-    from flows import cli, nightly, progress  # noqa: PLC0415 - as above
+    from flows import chosen, nightly, progress  # noqa: PLC0415 - as above
 
-    problem = cli._problem(name, None, list(changes), budget)  # type: ignore[arg-type]
+    problem = chosen.named(name, None, list(changes), budget)  # type: ignore[arg-type]
     with progress.shown(Console(stderr=True)), timed(nightly) as calls:
-        facts = nightly.nightly(problem)
+        facts = nightly.run(problem)
     return calls, facts.seconds, time.monotonic() - begun
 
 

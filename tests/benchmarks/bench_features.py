@@ -27,6 +27,7 @@ from talib import abstract
 from tasks.contracts import FeatureSpec
 from tasks.features import catalogue, matrix, parallel
 from tasks.features.series import Input, Series
+from tasks.memory import peak_mb
 
 TICK = 0.01
 Call = tuple[str, tuple[Input, ...], tuple[tuple[str, float], ...]]
@@ -122,7 +123,7 @@ def measure(side: str, scope: str) -> dict[str, float]:
         "rows": shape[0],
         "columns": shape[1],
         "calls": len(calls),
-        "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "gib": peak_mb() / 1024,
     }
 
 

@@ -26,7 +26,7 @@ from prefect.client.orchestration import get_client  # noqa: E402 - Prefect read
 from prefect.events.worker import EventsWorker  # noqa: E402
 
 from flows.monitor import monitor  # noqa: E402
-from flows.nightly import nightly  # noqa: E402
+from flows.nightly import run as nightly  # noqa: E402
 from tasks.documents import to_json  # noqa: E402
 from tasks.drift.task import EXCEEDED, ask_for_retraining  # noqa: E402
 from tasks.problem import build  # noqa: E402

@@ -15,7 +15,7 @@ from flows import settings
 
 settings.apply()
 
-from flows.nightly import nightly  # noqa: E402 - Prefect reads its settings when it is imported
+from flows.nightly import run as nightly  # noqa: E402 - Prefect reads its settings when it is imported
 from tasks.errors import NocturneError  # noqa: E402
 from tasks.problem import build  # noqa: E402
 from tasks.report.document import document  # noqa: E402

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from tests.flows.conftest import document, nocturne
@@ -18,9 +20,15 @@ LITTLE = [
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    home: Path = tmp_path_factory.mktemp("engine-night")
-    return document(nocturne(home, "run", "sp500-volatility", *LITTLE, "--json", timeout=900))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engine-night")
+
+
+@pytest.fixture(scope="module")
+def night(home: Path) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")  # for seconds of H2O, compiling is most of it
+        return document(nocturne(home, "run", "sp500-volatility", *LITTLE, "--json", timeout=900))
 
 
 def test_every_engine_stands_on_the_same_rows(night: dict[str, Any]) -> None:
@@ -51,3 +59,35 @@ def test_the_leader_was_refitted_and_judged_against_every_baseline(night: dict[s
     baselines = {entry["candidate"] for entry in night["leaderboard"] if entry["engine"] == "baseline"}
     assert {item["rival"] for item in night["gate"]} == baselines - {leader}
     assert all(item["dates"] >= 504 for item in night["gate"])
+
+
+def test_what_is_kept_for_later_nights_led_on_the_selection_rows_and_not_in_the_folds(
+    night: dict[str, Any], home: Path
+) -> None:
+    """Neither what was walked nor its rank: every candidate of the search, by its loss on the rows before the folds."""
+    (kept,) = (home / "recipes" / "little").glob("*/*.json")
+    leaders = json.loads(kept.read_text())["night"]["leaders"]
+    folds = {entry["candidate"]: entry["score"] for entry in night["leaderboard"]}
+    by_selection: dict[str, float] = {}
+    for engine in ("linear", "h2o", "autokeras"):
+        expected = selection_losses(home, engine)
+        singles = {name: loss for name, loss in expected.items() if "ensemble" not in name}
+        assert [leader["name"] for leader in leaders[engine]] == sorted(singles, key=lambda name: singles[name])
+        by_selection |= {name: loss for name, loss in singles.items() if name in folds}
+        for leader in leaders[engine]:
+            assert leader["loss"] == pytest.approx(expected[leader["name"]], rel=1e-12)
+            assert leader["loss"] != pytest.approx(folds.get(leader["name"], -1.0), rel=1e-3)
+    assert sorted(by_selection, key=by_selection.__getitem__) != sorted(by_selection, key=folds.__getitem__)
+
+
+def selection_losses(home: Path, engine: str) -> dict[str, float]:
+    """The mean squared error of each searched candidate on the selection rows, from what the night stored."""
+    (rows,) = (home / "stages" / "rows").glob("*/rows.parquet")
+    table = pd.read_parquet(rows, columns=["window", "label"])
+    (found,) = (home / "stages" / f"search-{engine}").glob("*/result.json")
+    losses = {}
+    for candidate in json.loads(found.read_text())["candidates"]:
+        predicted = pd.read_parquet(found.parent / candidate["predictions"]["path"])["prediction"]
+        error = (table["label"] - predicted)[table["window"] == "selection"]
+        losses[candidate["name"]] = float((error**2).mean())
+    return losses

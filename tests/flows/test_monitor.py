@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +9,7 @@ import pytest
 
 from tasks.documents import from_json
 from tasks.drift.values import DriftReport
-from tests.flows.conftest import PROJECT
+from tests.flows.conftest import played
 
 pytestmark = pytest.mark.slow
 
@@ -21,16 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What ``run_monitor`` leaves."""
-    folder = tmp_path_factory.mktemp("monitor")
-    environment = {**os.environ, "NOCTURNE_HOME": str(folder / "home")}
-    environment.pop("PREFECT_API_URL", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.flows.run_monitor", str(folder), str(folder / "out.json")],
-        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    parsed: dict[str, Any] = json.loads((folder / "out.json").read_text())
-    return parsed
+    return played("run_monitor", tmp_path_factory.mktemp("monitor"), timeout=900)
 
 
 def report_of(found: dict[str, Any], name: str) -> DriftReport:

@@ -1,21 +1,29 @@
-"""A whole night with baselines and linear models: what it says, what it leaves behind, and the night after it."""
+"""A whole night with baselines and linear models: what it says, what it leaves behind, and the night after it, which
+runs under a Prefect server: named and tagged runs, artifacts, pages in a browser.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from arch.data import sp500
 
 from tasks import storage
-from tests.flows.conftest import QUICK, document, nocturne
+from tests.flows.conftest import PROJECT, QUICK, document, nocturne
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +45,12 @@ def test_windows_are_in_time_order_and_the_gate_holds_two_years(quick_night: dic
     assert [window["name"] for window in windows] == ["train", "validation", "blending", "selection", "fold", "gate"]
     assert all(before["last"] < after["first"] for before, after in pairwise(windows))
     assert windows[-1]["dates"] >= 504
+
+
+def test_the_shipped_backbone_ends_before_the_validation_of_the_shipped_problem(quick_night: dict[str, Any]) -> None:
+    shipped = yaml.safe_load((PROJECT / "deployments" / "pretraining" / "nasdaq.yaml").read_text(encoding="utf-8"))
+    validation = next(window for window in quick_night["windows"] if window["name"] == "validation")
+    assert pd.Timestamp(shipped["until"], tz="UTC") < pd.Timestamp(validation["first"])
 
 
 def test_the_leaderboard_is_ranked_and_skill_is_against_the_best_baseline(quick_night: dict[str, Any]) -> None:
@@ -165,23 +179,90 @@ def test_an_unchanged_night_is_answered_without_running(quick_night: dict[str, A
     assert any(storage.read_json(path)["answered"] for path in records)
 
 
+@dataclass(frozen=True)
+class UnderServer:
+    """The night after it, under a server that was there before: what it told, the server's address, its run there."""
+
+    told: dict[str, Any]
+    progress: str
+    api: str
+    run: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def again(api: str, quick_night: dict[str, Any], quick_home: Path) -> UnderServer:
+    """Everything is there already: its stages are those of the quick night, reused."""
+    environment = {**os.environ, "NOCTURNE_HOME": str(quick_home), "PREFECT_API_URL": api}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", "sp500-volatility", *QUICK, "--again", "--json"],
+        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    told = document(done)
+    (run,) = httpx.post(f"{api}/flow_runs/filter", json={}, timeout=120).json()
+    return UnderServer(told, done.stderr, api, run)
+
+
 def test_running_again_reuses_every_stage_and_does_not_promote_a_tie(
-    quick_night: dict[str, Any], quick_home: Path
+    quick_night: dict[str, Any], again: UnderServer
 ) -> None:
-    done = nocturne(quick_home, "run", "sp500-volatility", *QUICK, "--again", "--json")
-    after = document(done)
+    after = again.told
     assert after["decision"]["outcome"] == "kept"
     assert after["decision"]["champion_version"] == quick_night["decision"]["champion_version"]
     assert after["leaderboard_sha256"] == quick_night["leaderboard_sha256"]
-    assert "reused" in done.stderr
+    assert "reused" in again.progress
     assert after["seconds"]["search"] < quick_night["seconds"]["search"]
     assert after["reading"]["read"] == 1, "identical evidence counts once"
+
+
+def test_the_run_is_named_tagged_and_completed(again: UnderServer) -> None:
+    assert again.run["name"] == "sp500-volatility"
+    assert {"sp500-volatility", "volatility"} <= set(again.run["tags"])
+    assert again.run["state_type"] == "COMPLETED"
+    assert again.run["parameters"]["problem"]["name"] == "sp500-volatility"
+
+
+def test_every_stage_is_a_task_run(again: UnderServer) -> None:
+    wanted = {"ingest", "rows", "search-baseline", "search-linear", "leaderboard", "gate", "register", "report"}
+    question = {"task_runs": {"flow_run_id": {"any_": [again.run["id"]]}}}
+    names: set[str] = set()
+    for _ in range(40):
+        found = httpx.post(f"{again.api}/task_runs/filter", json=question, timeout=120).json()
+        names = {name for run in found for name in (run["name"], run["name"].rsplit("-", 1)[0])}
+        if wanted <= names:
+            return
+        time.sleep(0.5)
+    pytest.fail(f"missing {wanted - names} among {sorted(names)}")
+
+
+def test_leaderboard_decision_and_links_are_artifacts(again: UnderServer) -> None:
+    artifacts = httpx.post(f"{again.api}/artifacts/filter", json={}, timeout=30).json()
+    by_key = {artifact["key"]: artifact for artifact in artifacts}
+    assert {"sp500-volatility-leaderboard", "sp500-volatility-decision", "sp500-volatility-report"} <= set(by_key)
+    assert "lhar" in by_key["sp500-volatility-leaderboard"]["data"]
+    assert by_key["sp500-volatility-decision"]["type"] == "markdown"
+
+
+@pytest.mark.needs_browser
+def test_the_run_can_be_looked_at_in_a_browser(again: UnderServer, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert browser is not None
+    page = f"{again.api.removesuffix('/api')}/runs/flow-run/{again.run['id']}"
+    picture = tmp_path / "run.png"
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += f" --disable-component-update --disable-sync --user-data-dir={tmp_path / 'user'} --window-size=1280,1000"
+    done = subprocess.run(
+        [browser, *flags.split(), "--virtual-time-budget=15000", f"--screenshot={picture}", "--dump-dom", page],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert "sp500-volatility" in done.stdout
+    assert picture.stat().st_size > 20_000
 
 
 def test_a_past_night_uses_no_later_bar(quick_home: Path) -> None:
     past = document(
         nocturne(
-            quick_home, "run", "sp500-volatility", *QUICK, "--json",
+            quick_home, "run", "sp500-volatility", "--set", "engines=[baseline]", "--json",
             "--set", "as_of=2015-06-30", "--set", "name=past-night",
         )
     )  # fmt: skip

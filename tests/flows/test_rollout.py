@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.flows.conftest import PROJECT
+from tests.flows.conftest import played
 
 pytestmark = pytest.mark.slow
 
@@ -19,16 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What ``run_rollout`` leaves."""
-    folder = tmp_path_factory.mktemp("rollout")
-    environment = {**os.environ, "NOCTURNE_HOME": str(folder / "home")}
-    environment.pop("PREFECT_API_URL", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.flows.run_rollout", str(folder), str(folder / "out.json")],
-        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    parsed: dict[str, Any] = json.loads((folder / "out.json").read_text())
-    return parsed
+    return played("run_rollout", tmp_path_factory.mktemp("rollout"), timeout=600)
 
 
 def held(document: dict[str, Any]) -> tuple[str, str, float]:

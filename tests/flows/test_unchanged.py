@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.unchanged import fingerprint
+from flows.unchanged import fingerprint, is_fetched
 from tasks.problem import Problem
 
 
@@ -17,3 +17,10 @@ def test_another_membership_is_another_night_and_a_missing_file_is_told_by_the_n
     assert fingerprint(problem) == first != missing
     file.write_text("symbol,from,to\nSPX,1991-01-01,\n")
     assert fingerprint(problem) != first
+
+
+def test_what_is_fetched_is_known_by_its_source() -> None:
+    local, fetched = ("builtin:sp500", "/data/bars.csv"), ("yfinance:SPY", "ccxt:coinbaseexchange/BTC-USD", "duckdb:x")
+    assert [is_fetched(Problem(name="made", source=source)) for source in (*local, *fetched)] == [False] * 2 + [
+        True
+    ] * 3

@@ -57,7 +57,7 @@ def test_the_long_run_variance_is_the_double_sum_by_definition() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "overlap", "lag"), [(504, 0, 5), (504, 21, 21), (100, 0, 4), (756, 0, 6), (3, 21, 2), (0, 0, 0)]
+    ("n", "overlap", "lag"), [(504, 0, 5), (504, 1, 5), (504, 21, 84), (100, 0, 4), (756, 0, 6), (3, 21, 2), (0, 0, 0)]
 )
 def test_the_lag_is_the_rule_and_never_reaches_the_sample(n: int, overlap: int, lag: int) -> None:
     assert newey_west_lag(n, overlap) == lag
@@ -110,15 +110,23 @@ def test_skewed_losses_keep_the_size() -> None:
     assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.016)
 
 
-def test_overlapping_labels_do_not_fool_the_test_as_they_fool_students() -> None:
-    """Five-bar labels make losses a moving average; an ordinary t test would reject far too often."""
+@pytest.mark.parametrize("horizon", [5, 22])
+def test_overlapping_labels_do_not_fool_the_test_as_they_fool_students(horizon: int) -> None:
+    """Labels over several bars make losses a moving sum; a lag that ends with it rejects twice as often as it says."""
     rng = np.random.default_rng(22)
-    paths = rng.normal(size=(1500, 508))
-    moving = np.stack([np.convolve(path, np.ones(5), "valid") for path in paths])
-    ours = np.mean([diebold_mariano(d, 4).p_value < 0.05 for d in moving])
+    total = np.cumsum(rng.normal(size=(3000, 505 + horizon)), axis=1)
+    moving = total[:, horizon:-1] - total[:, : -horizon - 1]
+    ours = np.array([diebold_mariano(d, horizon - 1).p_value for d in moving])
+    assert np.mean(ours < 0.05) < 0.075
+    assert np.mean(ours < 0.025) < 0.042
+    ends_with_it = [p_value(_t(d, horizon - 1), 504, horizon - 1) for d in moving]
+    assert np.mean(np.array(ends_with_it) < 0.025) > 0.045
     naive = np.mean(stats.ttest_1samp(moving, 0, axis=1, alternative="greater").pvalue < 0.05)
-    assert ours < 0.09
     assert naive > 0.2
+
+
+def _t(d: FloatArray, lag: int) -> float:
+    return float(d.mean() / math.sqrt(long_run_variance(d, lag) / len(d)))
 
 
 def test_a_real_advantage_is_found() -> None:

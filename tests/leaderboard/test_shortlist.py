@@ -156,3 +156,17 @@ def test_without_selection_rows_nothing_is_chosen(rows: pd.DataFrame) -> None:
 def test_it_survives_json(rows: pd.DataFrame) -> None:
     found = chosen(rows, *pool(rows))
     assert from_json(Shortlist, to_json(found)) == found
+
+
+def test_a_transfer_is_walked_with_its_control_which_takes_no_place(rows: pd.DataFrame) -> None:
+    candidates, predictions = pool(rows)
+    control = {"strategy": "scratch", "control": ""}
+    tuned = {"strategy": "full", "control": recipe_sha256(control)}
+    candidates = [*candidates, candidate("tuned", "transfer", tuned), candidate("scratch", "transfer", control)]
+    label = rows["label"].fillna(-4.8).to_numpy()
+    noise = around(rows, 1.0) - label
+    predictions = predictions | {"tuned": label + 0.2 * noise, "scratch": label + 2.0 * noise}
+    found = chosen(rows, candidates, predictions, leaders=3)
+    assert {"tuned", "scratch", "gbm_1", "net_1"} <= set(found.names), "each engine's best, and the control besides"
+    del predictions["tuned"]
+    assert "scratch" not in chosen(rows, candidates[:-2] + candidates[-1:], predictions, leaders=2).names

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.bars.describe import SourceDescription
+from tasks.bars.readings import Looks, Reading
 from tasks.bars.snapshot import values_digest
 from tasks.bars.store import VALUES, BarStore
 from tasks.errors import IntegrityError
@@ -44,6 +45,12 @@ def bars(night: dict[tuple[str, int], int]) -> pd.DataFrame:
     )
 
 
+def looks(nights: int) -> Looks:
+    """Readings of both symbols at noon of each night, and of the one before the first."""
+    times = (NOON + pd.Timedelta(days=at) for at in range(-1, nights))
+    return Looks(tuple(Reading(at=at.isoformat(), asked=(), symbols=("A", "B")) for at in times))
+
+
 @contextmanager
 def store() -> Iterator[BarStore]:
     """An empty store of its own."""
@@ -72,8 +79,8 @@ def test_as_of_any_night_the_store_shows_what_was_known_then(history: list[dict[
         for at, night in enumerate(history):
             kept.append(bars(night), NOON + pd.Timedelta(days=at))
             seen.append(values_digest(kept.read()[COLUMNS]))
-        again = [kept.read(known_at=NOON + pd.Timedelta(days=at)) for at in range(len(history))]
-        assert [values_digest(frame[COLUMNS]) for frame in again] == seen
+        again = [kept.known(NOON + pd.Timedelta(days=at), looks(len(history))) for at in range(len(history))]
+        assert [values_digest(known.frame[COLUMNS]) for known in again] == seen
 
 
 @few

@@ -9,8 +9,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation import Evidence, GateComparison, Licence
-from tasks.registry.gate import Policy, compare, decide, read_level
+from tasks.evaluation import Evidence, GateComparison, Licence, TransferWorth
+from tasks.registry.gate import Policy, compare, decide, obstacles, read_level
 
 REQUIRED = 504
 EFFECTIVE = 30.0
@@ -358,3 +358,59 @@ def test_a_larger_advantage_never_has_a_larger_p_value(seed: int, n: int, overla
     assert after.p_value <= before.p_value + 1e-9
     assert mirror.p_value + before.p_value == 1.0 or abs(mirror.p_value + before.p_value - 1.0) < 1e-9
     assert 0.0 <= before.p_value <= 1.0
+
+
+def worth(verdict: str, candidate: str = "gbm", hurts_p: float = 0.5) -> TransferWorth:
+    return TransferWorth(
+        candidate=candidate, control="transfer-scratch-tcn", strategy="full", backbone="liquid:3", frozen=0.0,
+        difference=-0.01, interval=(-0.02, -0.001), hurts_p=hurts_p, helps_p=1.0 - hurts_p,
+        verdict=verdict, dates=400,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+UNPROVED = st.one_of(
+    st.none(),
+    st.builds(worth, st.just("hurts"), hurts_p=st.floats(0.0, 0.05)),
+    st.builds(worth, st.sampled_from(["", "HURTS", "unknown"])),
+    st.builds(worth, st.sampled_from(["helps", "no difference"]), st.just("another-candidate")),
+    st.builds(worth, st.sampled_from(["helps", "no difference"]), hurts_p=st.floats(0.0, 0.0499)),
+    st.builds(worth, st.sampled_from(["helps", "no difference"]), hurts_p=st.just(float("nan"))),
+    st.builds(worth, st.just("not known"), hurts_p=st.floats(0.0, 1.0)),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(winners(), evidences(), refreshables()), UNPROVED, st.booleans())
+def test_a_transfer_that_hurts_or_has_no_control_is_never_promoted(
+    found: Evidence, unproved: TransferWorth | None, allow_partial: bool
+) -> None:
+    """Whatever else the evidence holds; and its gate is not read, for nothing could come of it."""
+    pre_trained = dataclasses.replace(
+        found, challenger="gbm", challenger_engine="transfer", worth=unproved, from_scratch=False
+    )
+    decision = decide(pre_trained, policy(allow_partial))
+    assert decision.outcome != "promoted"
+    assert decision.promote != "gbm"
+    against = [text for text in obstacles(pre_trained, policy(allow_partial)) if "transfer" in text]
+    assert len(against) == 1
+    assert pre_trained.alarms or against[0] in decision.reasons or decision.outcome == "refreshed"
+    known = unproved is not None and unproved.candidate == "gbm" and unproved.verdict != "not known"
+    assert ("hurts" in against[0]) is known
+
+
+@settings(deadline=None, max_examples=100)
+@given(winners(), st.sampled_from(["helps", "no difference"]))
+def test_a_transfer_that_does_not_hurt_is_judged_like_any_other(found: Evidence, verdict: str) -> None:
+    pre_trained = dataclasses.replace(found, challenger_engine="transfer", worth=worth(verdict))
+    assert decide(pre_trained, policy()).outcome == "promoted"
+    control = dataclasses.replace(found, challenger_engine="transfer", from_scratch=True)
+    assert decide(control, policy()).outcome == "promoted"
+
+
+@settings(deadline=None, max_examples=100)
+@given(refreshables(), UNPROVED)
+def test_tonights_transfer_does_not_keep_the_champion_from_being_refreshed(
+    found: Evidence, unproved: TransferWorth | None
+) -> None:
+    pre_trained = dataclasses.replace(found, challenger="gbm", challenger_engine="transfer", worth=unproved)
+    assert decide(pre_trained, policy()).outcome == "refreshed"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.contracts import EngineName
 from tasks.leaderboard.joined import Walked
-from tasks.leaderboard.shortlist import SIMPLICITY, choose
+from tasks.leaderboard.shortlist import LEADING, SIMPLICITY, choose
 from tests.leaderboard.walks import VOLATILITY, around, board, candidate, fold_fits, rows_of, walked
 
 Pool = list[tuple[EngineName, float, int]]
@@ -120,7 +120,7 @@ def test_a_shortlist_holds_every_baseline_and_no_more_leaders_than_asked_for(
         for order in (candidates, data.draw(st.permutations(candidates)))
     )
     assert found == mixed
-    costly = {c.name for c in candidates if c.engine in ("h2o", "autokeras")}
+    costly = {c.name for c in candidates if c.engine in LEADING}
     assert {c.name for c in candidates} - costly <= set(found.names)
     assert len(costly & set(found.names)) == min(leaders, len(costly))
     assert set(found.names) | set(found.left) == set(found.losses)

@@ -34,7 +34,7 @@ from tasks.evaluation import Decision, Leaderboard, Score
 from tasks.features.matrix import compute
 from tasks.live import Standing
 from tasks.problem import Problem
-from tasks.registry import mlflow_store, places, promotions
+from tasks.registry import mlflow_place, mlflow_store, places, promotions
 from tasks.registry.fits import Fits
 from tasks.registry.ledger import Ledger
 from tasks.registry.records import ChampionInfo, Entry, LoggedNight, Night, Registered
@@ -326,7 +326,7 @@ def store(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow_store.St
     """A fresh store below the test's own state folder."""
     for name in ("MLFLOW_TRACKING_URI", "NOCTURNE_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    database = Path(mlflow_store.tracking_uri().removeprefix("sqlite:///"))
+    database = Path(mlflow_place.tracking_uri().removeprefix("sqlite:///"))
     database.parent.mkdir(parents=True)
     shutil.copyfile(empty_store, database)
     return mlflow_store.open_store()

@@ -12,7 +12,7 @@ from flows import cli
 from tasks.contracts import Window
 from tasks.errors import ConfigurationError
 from tasks.evaluation import Backtest, Decision, Evidence, GateComparison, Leaderboard, Score
-from tasks.registry import cards, mlflow_store
+from tasks.registry import card_use, cards, mlflow_store
 from tasks.registry.bundle import entry_facts
 from tasks.registry.card import LONGEST, card, description
 from tasks.registry.card_parts import plain
@@ -183,3 +183,10 @@ def test_the_card_is_kept_whole_and_shown(
         cards.read(store, NAME, "9")
     with pytest.raises(ConfigurationError, match="no registered model 'other'"):
         cards.read(store, "other")
+
+
+@pytest.mark.parametrize(("strategy", "java"), [("trees", True), ("embeddings", True), ("features", False)])
+def test_a_transfer_that_is_trees_asks_for_a_java(strategy: str, java: bool) -> None:
+    told = card_use.use("nasdaq", "transfer", strategy)
+    assert ("jpype1" in told) is java
+    assert "onnxruntime" in told

@@ -206,7 +206,7 @@ def test_version_one_gets_the_later_tables_and_a_later_version_is_refused(url: s
         assert len(ledger.chain.rows("outcomes")) == 1
         assert history(ledger, "spx") == ()
     run(url, "INSERT INTO version VALUES (9)")
-    with pytest.raises(StorageError, match="a ledger of version 9; this code reads version 2"):
+    with pytest.raises(StorageError, match="a ledger of version 9; this code reads version 3"):
         Ledger.open()
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.contracts import Target
+from tasks.contracts import EngineName, Target
+from tasks.evaluation import TransferWorth
 from tasks.registry.conditions import foresight, notes, partial
 from tasks.registry.evidence import GatedFit
 from tasks.registry.gate import read_level
@@ -167,3 +168,63 @@ def test_where_it_cannot_be_foreseen_the_gate_of_other_bars_is_not_read(tmp_path
     assert "What the gate could find over zero cannot be foreseen from the folds" in verdict.evidence.not_read
     daily = judged(night_of(World(tmp_path)), tmp_path)
     assert (daily.evidence.underpowered, daily.evidence.read) == ("", 1)
+
+
+HURTS = TransferWorth(
+    candidate="net", control="transfer-scratch-tcn", strategy="features", backbone="liquid:3", frozen=1.0,
+    difference=-0.004, interval=(-0.006, -0.002), hurts_p=0.0003, helps_p=0.9997, verdict="hurts", dates=300,
+)  # fmt: skip
+
+
+def transferred(folder: Path, worth: TransferWorth | None, engine: EngineName = "transfer", **recipe: Any) -> Any:
+    """A night that the net, pre-trained, would win."""
+    world = World(folder)
+    night = night_of(world)
+    lines = () if worth is None else (worth,)
+    changes = {"net": {"engine": engine, "recipe": {"strategy": "features", "backbone": {"name": "liquid"}, **recipe}}}
+    with Ledger.in_memory() as ledger:
+        return judge(
+            dataclasses.replace(night, leaderboard=dataclasses.replace(night.leaderboard, transfers=lines)),
+            fits_of(world, GOOD, changes=changes),
+            None,
+            ledger,
+        )
+
+
+def test_a_transfer_that_hurts_is_not_promoted_and_spends_no_read(tmp_path: Path) -> None:
+    verdict = transferred(tmp_path, HURTS)
+    assert (verdict.decision.outcome, verdict.evidence.read) == ("baseline", 0)
+    (said,) = [text for text in verdict.decision.reasons if text.startswith("The transfer hurts")]
+    assert said == (
+        "The transfer hurts: on 300 walk-forward dates net (features of liquid:3) loses 0.004 more than the same "
+        "without pre-training, transfer-scratch-tcn, 95 % between 0.002 and 0.006, one-sided p 0.0003: it is not "
+        "promoted."
+    )
+
+
+def test_a_transfer_without_a_control_is_not_promoted(tmp_path: Path) -> None:
+    verdict = transferred(tmp_path, None)
+    assert (verdict.decision.outcome, verdict.evidence.read) == ("baseline", 0)
+    assert any("What the transfer of net was worth is not known" in text for text in verdict.decision.reasons)
+
+
+@pytest.mark.parametrize(
+    "worth", [dataclasses.replace(HURTS, verdict=each, hurts_p=0.5) for each in ("helps", "no difference")]
+)
+def test_a_transfer_that_does_not_hurt_can_be_promoted(tmp_path: Path, worth: TransferWorth) -> None:
+    verdict = transferred(tmp_path, worth)
+    assert (verdict.decision.outcome, verdict.evidence.worth) == ("promoted", worth)
+
+
+def test_a_transfer_whose_control_the_clock_ended_is_not_promoted(tmp_path: Path) -> None:
+    why = "the clock ended the training of its control, transfer-scratch-tcn"
+    verdict = transferred(tmp_path, dataclasses.replace(HURTS, verdict="not known", hurts_p=0.9, note=why))
+    assert (verdict.decision.outcome, verdict.evidence.read) == ("baseline", 0)
+    assert f"What the transfer of net was worth is not known: {why}; it is not promoted." in verdict.decision.reasons
+
+
+def test_a_control_needs_no_control_and_other_engines_need_none(tmp_path: Path) -> None:
+    for strategy in ("scratch", "trees"):
+        assert transferred(tmp_path, None, strategy=strategy, backbone={}).decision.outcome == "promoted"
+    assert transferred(tmp_path, None, strategy="scratch").decision.outcome == "baseline", "it names a backbone"
+    assert transferred(tmp_path, None, engine="autokeras").decision.outcome == "promoted"

@@ -16,7 +16,8 @@ from tasks.registry import mlflow_store, task
 from tasks.registry.card import version_tags
 from tasks.registry.continuity import Told, begin_anew, begun_anew, lost
 from tasks.registry.judgement import Verdict, judge
-from tasks.registry.ledger import Ledger, ledger_path
+from tasks.registry.ledger import Ledger
+from tasks.registry.ledger_place import ledger_path
 from tasks.registry.mlflow_store import Store
 from tasks.registry.records import Mark
 from tests.registry.judged import NAME, World, fits_of, night_of

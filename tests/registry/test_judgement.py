@@ -13,6 +13,7 @@ import pytest
 from tasks.contracts import Candidate, EngineResult, Ref
 from tasks.documents import digest
 from tasks.errors import EngineError, StorageError
+from tasks.evaluation import TransferWorth
 from tasks.live import Standing
 from tasks.registry import gate as gates
 from tasks.registry import renewal
@@ -331,6 +332,38 @@ def test_the_champion_is_refreshed_with_a_licence(world: World, ledger: Ledger) 
     assert entry.name == "gbm-7", "a refreshed champion keeps its name"
     assert dict(entry.gate_metrics)["mse"] == pytest.approx(verdict.evidence.gate_losses["gbm-7 (version 3)"])
     assert entry.shipped_training_end > entry.gated_training_end
+
+
+TRANSFER = {"strategy": "full", "backbone": {"name": "liquid"}, "control": "c"}
+LINE = TransferWorth(
+    candidate="champion", control="champion-control", strategy="full", backbone="liquid:3", frozen=0.0,
+    difference=0.001, interval=(-0.001, 0.003), hurts_p=0.7, helps_p=0.3, verdict="no difference", dates=300,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "recipe", "why"),
+    [
+        (LINE, TRANSFER, ""),
+        (dataclasses.replace(LINE, verdict="hurts", hurts_p=0.001), TRANSFER, "its transfer hurts by now: on 300"),
+        (dataclasses.replace(LINE, hurts_p=0.001), TRANSFER, "its transfer hurts by now"),
+        (dataclasses.replace(LINE, verdict="not known", note="cut"), TRANSFER, "is not known tonight: cut"),
+        (None, TRANSFER, "is not known tonight: its control was not ranked beside it"),
+        (None, {"strategy": "scratch", "backbone": {}}, ""),
+    ],
+)
+def test_a_pre_trained_champion_is_refreshed_while_its_transfer_does_not_hurt(
+    world: World, ledger: Ledger, line: TransferWorth | None, recipe: dict[str, Any], why: str
+) -> None:
+    night = night_of(world)
+    lines = () if line is None else (line,)
+    night = dataclasses.replace(night, leaderboard=dataclasses.replace(night.leaderboard, transfers=lines))
+    changes = {"champion": {"engine": "transfer", "recipe": recipe}}
+    info = {"engine": "transfer", "recipe": recipe, "recipe_sha256": digest(recipe)}
+    fits = fits_of(world, WITH, refits={"champion": 0.31}, changes=changes)
+    verdict = incumbent(world, ledger, night, fits, **info)
+    assert verdict.decision.outcome == ("kept" if why else "refreshed")
+    assert why in verdict.evidence.not_refreshed
 
 
 def test_a_licence_stands_for_the_term_and_is_not_asked_for_again(world: World, ledger: Ledger, tmp_path: Path) -> None:

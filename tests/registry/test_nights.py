@@ -35,6 +35,19 @@ def logged(store: Store) -> LoggedNight:
     return LoggedNight(run_id=run_id, experiment_id=experiment, tracking_uri=store.tracking_uri, url="")
 
 
+def test_of_two_first_nights_at_once_both_find_the_experiment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, look, looks = mlflow_store.experiment(store, NAME), store.client.get_experiment_by_name, []
+
+    def late(name: str) -> Any:
+        """At the first look the other's experiment is not there yet."""
+        looks.append(name)
+        return look(name) if len(looks) > 1 else None
+
+    monkeypatch.setattr(store.client, "get_experiment_by_name", late)
+    assert mlflow_store.experiment(store, NAME) == made
+    assert len(looks) == 2
+
+
 def changed(candidate: Candidate, folder: Path, factor: float) -> Candidate:
     """The candidate, as if it had been evaluated with other predictions."""
     predictions = read_parquet(candidate.predictions) * factor

@@ -16,9 +16,10 @@ import pytest
 from tasks.contracts import Candidate, EngineName
 from tasks.documents import digest
 from tasks.errors import RegistryError
-from tasks.evaluation import Decision
+from tasks.evaluation import Decision, Outcome
 from tasks.live import Standing
 from tasks.registry import fallback, mlflow_store, parity, places, proof, scoring, takeover, task
+from tasks.registry.client.sources import open_source
 from tasks.registry.fits import Fits
 from tasks.registry.ledger import Ledger
 from tasks.registry.mlflow_store import Store
@@ -29,6 +30,7 @@ from tasks.registry.records import Entry, LoggedNight, Night
 from tasks.registry.signatures import signature_of
 from tasks.registry.standings import StaleEpochError, swap
 from tasks.registry.verification import Subject
+from tasks.registry.watched import show_drift
 from tests.registry.conftest import NAME
 
 KEPT = Decision(outcome="kept", promote="", reasons=("not shown to be better than lhar",))
@@ -183,6 +185,20 @@ def test_a_promoted_challenger_leaves_its_place(store: Store, play: Play, believ
         assert (kept.challenger, kept.share) == (seen.challenger, 0.25), "a refreshed champion is the same recipe"
         assert places._with_champion(replace(seen, share=0.25), "9", refreshed=False).share == 0.0
         assert not takeover.under_way(ledger, NAME)
+
+
+@pytest.mark.parametrize(
+    ("judged", "outcome", "stays"), [("1", "refreshed", True), ("1", "promoted", False), ("7", "refreshed", False)]
+)
+def test_a_refreshed_champion_keeps_the_drift_monitors_verdict(
+    judged: str, outcome: Outcome, stays: bool, store: Store, play: Play, believed: list[int]
+) -> None:
+    play()
+    show_drift(store, NAME, judged, "exceeded")
+    now = play("ridge-0", Decision(outcome=outcome, promote="ridge-0", reasons=("a licence",)))
+    seen = open_source(store.tracking_uri).seen(NAME)
+    assert seen.aliases["champion"] == now.champion == "3"
+    assert seen.drifted is stays, "the same recipe is past its limit until the monitor has looked again"
 
 
 def test_what_takes_over_gradually_is_approved_and_still_a_challenger(play: Play, believed: list[int]) -> None:

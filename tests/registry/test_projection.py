@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +18,11 @@ from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
 from flows import cli
-from tasks.errors import ConfigurationError, RegistryError
+from tasks.errors import ConfigurationError, RegistryError, StorageError
 from tasks.live import Standing
-from tasks.registry import mlflow_store, task
-from tasks.registry.ledger import Ledger, ledger_path
+from tasks.registry import mlflow_store, projection, task
+from tasks.registry.ledger import Ledger
+from tasks.registry.ledger_place import ledger_path
 from tasks.registry.mlflow_store import Store
 from tasks.registry.projection import mend, repair, shown
 from tasks.registry.promotions import history, move, standing
@@ -271,4 +274,35 @@ def test_a_move_that_came_too_late_leaves_the_aliases_alone(versions: Store) -> 
     now = promote(versions, "2")
     with Ledger.open() as ledger, pytest.raises(StaleEpochError):
         move(ledger, versions, seen, replace(seen, champion="3"), "promoted", (), "", "late")
+    assert shown(versions, NAME) == now
+
+
+def test_a_registry_that_answers_slowly_keeps_no_other_problem_waiting(
+    versions: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is shown of a name is written by one at a time; the ledger itself stays open for everybody."""
+    now = promote(versions, "2")
+    asked, answers, wrote = threading.Event(), threading.Event(), projection._write
+
+    def slowly(*given: Any) -> None:
+        asked.set()
+        assert answers.wait(60)
+        wrote(*given)
+
+    monkeypatch.setattr(projection, "_write", slowly)
+    versions.client.set_registered_model_alias(NAME, "champion", "4")
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(mend, versions, NAME)
+        assert asked.wait(60)
+        with Ledger.open(wait=0.2) as ledger:
+            ledger.record_alias("another", "recipe", "1")
+            with (
+                pytest.raises(StorageError, match="locked by another process"),
+                ledger.chain.alone(f"projection {NAME}"),
+            ):
+                pass
+            with ledger.chain.alone("projection another"):
+                pass
+        answers.set()
+        assert first.result(60) == (f"{NAME}: the alias champion was on version 4; put back to version 2",)
     assert shown(versions, NAME) == now

@@ -160,7 +160,7 @@ def test_a_run_that_dies_after_the_alias_moved_is_finished_by_the_next(
             flow._act(agreed, standing(), where(agreed))
     moved = standing()
     assert stores.current(NAME) is not None
-    assert flow._finished(agreed, moved)
+    assert flow._over(agreed, moved)
     assert ended().outcome == outcome
     assert standing() == moved, "what was moved is not moved again"
 
@@ -170,7 +170,7 @@ def test_a_run_that_dies_before_the_alias_moved_is_put_in_place_by_the_next() ->
     agreed = plan()
     stores.begin(agreed)
     assert standing().challenger == ""
-    assert not flow._superseded(agreed, flow._standing(agreed))
+    assert not flow._over(agreed, flow._standing(agreed))
     assert (standing().challenger, standing().share) == ("2", 0.01)
 
 
@@ -191,9 +191,9 @@ def test_a_champion_refitted_goes_on_and_another_recipe_ends_it(own: mlflow_stor
     with Ledger.open() as ledger:
         now = promotions.standing(ledger, NAME)
         now = promotions.move(ledger, own, now, dataclasses.replace(now, champion="3"), "refreshed", (), "", "nightly")
-    assert not flow._superseded(agreed, now)
+    assert not flow._over(agreed, now)
     own.client.set_model_version_tag(NAME, "3", "recipe_sha256", "c" * 8)
-    assert flow._superseded(agreed, now)
+    assert flow._over(agreed, now)
     assert ended().outcome == "superseded"
     assert (standing().champion, standing().challenger, standing().share) == ("3", "", 0.0)
 
@@ -204,7 +204,7 @@ def test_a_challenger_taken_away_by_hand_ends_it(own: mlflow_store.Store) -> Non
         now = promotions.standing(ledger, NAME)
         gone = dataclasses.replace(now, challenger="", share=0.0)
         now = promotions.move(ledger, own, now, gone, "rolled back", (), "", "somebody")
-    assert flow._superseded(agreed, now)
+    assert flow._over(agreed, now)
     assert "the challenger is none now" in ended().why[0]
 
 
@@ -226,7 +226,7 @@ def test_begun_again_after_a_stop_it_is_another_rollout_and_lives() -> None:
         stores.begin(agreed)
         now = flow._standing(agreed)
         assert (now.challenger, now.share) == ("2", 0.01)
-        assert not flow._superseded(agreed, now)
+        assert not flow._over(agreed, now)
         flow.stop(NAME, "enough")
     with Ledger.open() as ledger:
         assert [move.action for move in promotions.history(ledger, NAME)][:4] == ["rollout", "challenged"] * 2
@@ -246,7 +246,7 @@ def test_a_promotion_killed_before_it_was_noted_is_no_other_end_whatever_came_af
     with Ledger.open() as ledger:
         now = promotions.standing(ledger, NAME)
         now = promotions.move(ledger, own, now, dataclasses.replace(now, champion="3"), "refreshed", (), "", "nightly")
-    assert flow._finished(agreed, now)
+    assert flow._over(agreed, now)
     assert ended().outcome == "promoted"
     assert standing() == now
 
@@ -255,12 +255,12 @@ def test_a_name_taken_out_of_service_ends_it(own: mlflow_store.Store) -> None:
     agreed = began()
     with Ledger.open() as ledger:
         rollback(own, ledger, NAME, "none", "nothing is to be served")
-    assert flow._superseded(agreed, flow._standing(agreed))
+    assert flow._over(agreed, flow._standing(agreed))
     assert ended().outcome == "superseded"
     assert "no champion" in ended().why[0]
     again = plan(id="20200102T000000Z-v2", evidence="f" * 64)
     stores.begin(again)
-    assert flow._superseded(again, flow._standing(again)), "and what had only been agreed on"
+    assert flow._over(again, flow._standing(again)), "and what had only been agreed on"
 
 
 def test_a_run_that_dies_once_it_has_claimed_a_read_loses_nothing(own: mlflow_store.Store, night: Night) -> None:

@@ -9,7 +9,8 @@ import pytest
 from tasks.errors import ConfigurationError, IntegrityError, RegistryError
 from tasks.registry import asking, mlflow_store, nights, scoring
 from tasks.registry.bundle import entry_facts
-from tasks.registry.ledger import Ledger, ledger_path
+from tasks.registry.ledger import Ledger
+from tasks.registry.ledger_place import ledger_path
 from tasks.registry.mlflow_store import Store
 from tasks.registry.promotions import standing
 from tasks.registry.records import Entry, Night, Registered

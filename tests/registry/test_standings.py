@@ -212,7 +212,7 @@ def test_a_ledger_of_version_one_gets_the_later_tables_and_nothing_else_is_touch
         promote(ledger, "1")
     after = listing(path)
     assert before.items() <= after.items()
-    assert {table for _, table, _ in set(after) - set(before)} == {"promotions", "signatures"}
+    assert {table for _, table, _ in set(after) - set(before)} == {"promotions", "signatures", "leases", "slots"}
 
 
 def listing(path: Path) -> dict[tuple[str, str, str], str]:

@@ -1,6 +1,6 @@
 """How ``mojos/`` was made: three tiny models trained in H2O, exported, with H2O's own predictions of their rows.
 
-Run as a script with a folder: ``python tests/registry/train_mojos.py tests/registry/mojos``.
+``python -m tests.registry.train_mojos tests/registry/mojos``. ``explained/`` in it is made by ``train_explained``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h2o
 import numpy as np
@@ -20,7 +22,9 @@ COLUMNS = ("har_1", "har_5", "har_22", "return_1")
 SPARSE = (*COLUMNS, "ema_20", "rsi_14", "adx_14", "macd", "sma_50", "obv_10", "natr_14", "weekday")
 
 
-def main(folder: Path) -> None:
+def on_h2o(train: Callable[[Path], None], folder: Path) -> None:
+    """Train into the folder, with a server of its own."""
+    folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         server = H2OServer(Path(scratch), threads=1, memory_mb=1024)
         try:
@@ -31,11 +35,13 @@ def main(folder: Path) -> None:
             server.close()
 
 
-def train(folder: Path) -> None:
-    rng = np.random.default_rng(3)
+def made(rng: np.random.Generator) -> tuple[np.ndarray, Any, list[str]]:
+    """150 rows in the order of COLUMNS, the same with a value and a class as H2O's frame, and its features' names.
+
+    The frame's order is neither alphabetical nor that of COLUMNS: who trusts positions is found out.
+    """
     X = rng.normal(-4.0, 1.0, (150, len(COLUMNS)))
     y = X[:, 0] * 0.5 + np.sin(X[:, 1]) + rng.normal(0, 0.1, 150)
-    # Not the alphabetical order, nor that of COLUMNS: a scorer that trusts positions is found out.
     order = [2, 0, 3, 1]
     frame = h2o.H2OFrame(
         np.column_stack([X[:, order], y, y > y.mean()]).tolist(),
@@ -43,7 +49,12 @@ def train(folder: Path) -> None:
         column_types=["real"] * 5 + ["int"],
     )
     frame["up"] = frame["up"].asfactor()
-    names = [COLUMNS[i] for i in order]
+    return X, frame, [COLUMNS[i] for i in order]
+
+
+def train(folder: Path) -> None:
+    rng = np.random.default_rng(3)
+    X, frame, names = made(rng)
     value = H2OGradientBoostingEstimator(ntrees=8, max_depth=3, seed=1, min_rows=5)
     value.train(x=names, y="y", training_frame=frame)
     probability = H2OGeneralizedLinearEstimator(family="binomial", seed=1)
@@ -73,4 +84,4 @@ def _sparse(folder: Path, rng: np.random.Generator) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    on_h2o(train, Path(sys.argv[1]).resolve())

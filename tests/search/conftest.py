@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from tasks.contracts import (
     Rows,
     Target,
     TargetName,
+    WarmRecipe,
 )
 from tasks.errors import EngineError
 from tasks.search.process import OnProgress, run
@@ -126,6 +127,7 @@ def asker(make_folder: Callable[[], Path]) -> Ask:
         seed: int = 1,
         jobs: tuple[RefitJob, ...] = (),
         explain: str = "",
+        warm: tuple[WarmRecipe, ...] = (),
     ) -> EngineRequest:
         if (target, symbols) not in stored:
             stored[target, symbols] = stored_problem(make_folder(), target, symbols, seed=7)
@@ -139,6 +141,7 @@ def asker(make_folder: Callable[[], Path]) -> Ask:
             seed=seed,
             jobs=jobs,
             explain=explain,
+            warm=warm,
         )
 
     return request
@@ -152,6 +155,14 @@ def execute(
         return run(request, out, on_progress, grace)
     except EngineError as error:
         return EngineResult(engine=request.engine, error=str(error), reproducible=False)
+
+
+@pytest.fixture(scope="module")
+def quick_java() -> Iterator[None]:
+    """A JVM that lives for seconds compiles once and lightly: H2O's tests take less than half of the processor so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def test_max_pooling_2d_is_left_out_of_the_space_for_a_reason(space: Any, tmp_pa
     layers, inputs = space.keras.layers, space.keras.Input((8, 8, 3))
     network = space.keras.Model([inputs], [layers.Dense(1)(layers.Flatten()(layers.MaxPooling2D()(inputs)))])
     image = np.zeros((1, 8, 8, 3), np.float32)
-    keras_export.write_graph(network, image, tmp_path / "model.onnx")
+    keras_export.write_graph(network, [image], tmp_path / "model.onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tasks.search.process import EngineProgress
 from tasks.storage import read_parquet
 from tests.search.conftest import Ask, execute
 
-pytestmark = [pytest.mark.needs_java, pytest.mark.slow]
+pytestmark = [pytest.mark.needs_java, pytest.mark.slow, pytest.mark.usefixtures("quick_java")]
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +53,17 @@ def test_every_model_beats_the_mean_on_rows_it_never_saw(ask: Ask, found: Engine
 
 
 def test_recipes_fix_their_trees_and_penalties(found: EngineResult) -> None:
-    def parts(recipe: dict[str, object]) -> list[dict[str, object]]:
-        base = recipe.get("base", [])
-        assert isinstance(base, list)
-        return [recipe, *(part for item in base for part in parts(item))]
+    def parts(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+        return [recipe, *(part for item in recipe.get("base", []) for part in parts(item))]
 
-    singles = [part for item in found.candidates for part in parts(item.recipe) if "params" in part]
+    whole = [part for item in found.candidates for part in parts(item.recipe)]
+    singles = [part for part in whole if "params" in part]
+    singles += [metalearner for part in whole if isinstance(metalearner := part.get("metalearner"), dict)]
     assert {str(part["algorithm"]) for part in singles} >= {"gbm", "glm"}
     for part in singles:
         params = part["params"]
-        assert isinstance(params, dict)
+        # A seed where it changes the model: of the same linear model each night's would make another recipe.
+        assert ("seed" in params) == (part["algorithm"] != "glm")
         if part["algorithm"] == "glm":
             assert len(params["lambda"]) == len(params["alpha"]) == 1
         else:
@@ -72,15 +74,20 @@ def test_recipes_fix_their_trees_and_penalties(found: EngineResult) -> None:
 def test_the_recipes_alone_give_the_same_predictions_whatever_is_fitted_beside_them(
     ask: Ask, found: EngineResult, tmp_path: Path
 ) -> None:
-    # The ensemble's recipe holds those of its base models; one single model is enough beside it.
+    # The ensemble's recipe holds those of its base models; one tree model and the linear one are enough beside it.
     ensemble = next(item for item in found.candidates if "ensemble" in item.name)
     single = next(item for item in found.candidates if "gbm" in item.name)
+    linear = next(item for item in found.candidates if item.recipe["algorithm"] == "glm")
     broken = dict(single.recipe, params={**single.recipe["params"], "max_depth": -1})
     jobs = (
         RefitJob(name=single.name, recipe=single.recipe, rows="fit_fold_1"),
         RefitJob(name="broken", recipe=broken, rows="fit_gate"),
         RefitJob(name=ensemble.name, recipe=ensemble.recipe, rows="fit_gate"),
         RefitJob(name=single.name, recipe=single.recipe, rows="fit_gate"),
+        RefitJob(name=linear.name, recipe=linear.recipe, rows="fit_gate"),
+        # As earlier releases kept them, with a seed for what draws nothing.
+        RefitJob(name="linear with a seed", recipe=_seeded(linear.recipe), rows="fit_gate"),
+        RefitJob(name="ensemble with seeds", recipe=_seeded(ensemble.recipe), rows="fit_gate"),
         RefitJob(name=single.name, recipe=single.recipe, rows="fit_gate", shuffle=3),
     )
     again = execute(ask("h2o", "refit", jobs=jobs), tmp_path)
@@ -90,10 +97,13 @@ def test_the_recipes_alone_give_the_same_predictions_whatever_is_fitted_beside_t
     assert note.startswith("broken (fit_gate): ")
     assert "max_depth must be >= 0" in note
     assert len(note) < 300
-    fold, gated_ensemble, gated, canary = again.candidates
+    fold, gated_ensemble, gated, gated_linear, seeded_linear, seeded_ensemble, canary = again.candidates
     assert (fold.rows, canary.shuffle) == ("fit_fold_1", 3)
     searched = _digests(found)
-    assert gated_ensemble.predictions.sha256 == searched[ensemble.name]
+    for item in (gated_ensemble, seeded_ensemble):
+        assert item.predictions.sha256 == searched[ensemble.name]
+    for item in (gated_linear, seeded_linear):
+        assert item.predictions.sha256 == searched[linear.name]
     assert gated.predictions.sha256 == searched[single.name]
     assert len({item.predictions.sha256 for item in (fold, gated, canary)}) == 3
 
@@ -147,3 +157,11 @@ def test_nothing_secret_is_left_behind(found: EngineResult) -> None:
 
 def _digests(result: EngineResult) -> dict[str, str]:
     return {item.name: item.predictions.sha256 for item in result.candidates}
+
+
+def _seeded(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with a seed for each linear model in it."""
+    if "base" in recipe:
+        base, meta = [_seeded(part) for part in recipe["base"]], recipe["metalearner"]
+        return {**recipe, "base": base, "metalearner": {**meta, "params": {"seed": 77, **meta["params"]}}}
+    return {**recipe, "params": {"seed": 77, **recipe["params"]}}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from tasks.contracts import Candidate, EngineName, EngineResult, Ref, RefitJob
+from tasks.documents import digest
 from tasks.errors import EngineError
 from tasks.evaluation import CHAMPION
 from tasks.search.jobs import Jobs, gate_jobs, walk_jobs, words
@@ -57,6 +59,30 @@ def test_the_champions_recipe_walks_under_its_own_name_on_its_engine() -> None:
     jobs = walk_jobs(RESULTS, ["lhar"], OLD, FITS)
     assert [(job.name, job.recipe) for job in jobs["h2o"]] == [(CHAMPION, OLD[1])] * 5
     assert walk_jobs(RESULTS, [], None, FITS) == {}
+
+
+def transferred(control: dict[str, Any]) -> dict[str, Any]:
+    return {"strategy": "full", "control": digest(control), "control_recipe": control}
+
+
+def test_the_control_of_the_champion_walks_beside_it_wherever_its_recipe_comes_from() -> None:
+    """Under a name of its own, unless the search came upon that control itself; and it may lead and be judged."""
+    control = {"strategy": "scratch", "backbone": {}}
+    champion = ("transfer", transferred(control))
+    jobs = walk_jobs(RESULTS, ["lhar"], champion, FITS)
+    mine = [job for job in jobs["transfer"] if job.rows == "fit_fold_1"]
+    assert [(job.name, job.recipe) for job in mine] == [(CHAMPION, champion[1]), (f"{CHAMPION}-control", control)]
+    assert len(jobs["transfer"]) == 10
+    asked_for = gate_jobs(RESULTS, f"{CHAMPION}-control", champion, FITS, ship=True)["transfer"]
+    assert {job.name: job.recipe for job in asked_for} == {f"{CHAMPION}-control": control}
+    scratch = dataclasses.replace(candidate("transfer-scratch-tcn", "transfer"), recipe=control)
+    found = (*RESULTS, EngineResult(engine="transfer", candidates=(scratch,)))
+    again = walk_jobs(found, ["lhar", "transfer-scratch-tcn"], champion, FITS)["transfer"]
+    assert {job.name for job in again} == {CHAMPION, "transfer-scratch-tcn"}
+    warm = dataclasses.replace(candidate("transfer-full-1-warm-abcdef", "transfer"), recipe=champion[1])
+    known = (*RESULTS, EngineResult(engine="transfer", candidates=(warm,)))
+    recalled = walk_jobs(known, ["lhar", warm.name], None, FITS)["transfer"]
+    assert {job.name for job in recalled} == {warm.name, f"{warm.name}-control"}
 
 
 def test_the_gate_asks_for_challenger_and_baselines_before_it_and_on_all_rows() -> None:

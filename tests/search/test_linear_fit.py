@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +13,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from tasks.errors import EngineError
 from tasks.registry.serving.scorers import load_scorer
-from tasks.search import linear_fit
+from tasks.search import linear_fit, parts
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.standard_normal((400, 5)) * [1, 10, 0.01, 3, 1] + [0, 100, 0, -5, 2]
@@ -117,3 +120,51 @@ def test_what_is_served_is_what_was_fitted(
     scorer = load_scorer(folder)
     assert scorer.output == ("probability" if logistic else "value")
     np.testing.assert_allclose(scorer.predict(X[:, :columns]), model.predict(X[:, :columns]), atol=1e-12)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_several_penalties_at_once_give_what_each_alone_gives(logistic: bool, weight: Any) -> None:
+    """To the last bit: which of them is chosen, and the leaderboard's digest, must not depend on it."""
+    y = (np.median(Y) < Y).astype(float) if logistic else Y
+    options: Any = {"weight": weight, "clip": 8.0, "logistic": logistic}
+    together = linear_fit.fit_each(COLUMNS, X.copy(), y, penalties=(0.0, 0.1, 3.0), **options)
+    for penalty, model in zip((0.0, 0.1, 3.0), together, strict=True):
+        alone = linear_fit.fit(COLUMNS, X, y, penalty=penalty, **options)
+        assert model.intercept == alone.intercept
+        np.testing.assert_array_equal(model.coefficients, alone.coefficients)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_by_blocks_it_is_what_it_is_at_once(logistic: bool, weight: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = (np.median(Y) < Y).astype(float) if logistic else Y
+    options: Any = {"weight": weight, "clip": 2.0, "logistic": logistic, "penalty": 0.1}
+    at_once = linear_fit.fit(COLUMNS, X, y, **options)
+    for module in (parts, linear_fit):
+        monkeypatch.setattr(module, "BLOCK", 64)
+    by_blocks = linear_fit.fit(COLUMNS, X, y, **options)
+    np.testing.assert_allclose(by_blocks.coefficients, at_once.coefficients, rtol=1e-10)
+    np.testing.assert_allclose(by_blocks.predict(X), at_once.predict(X), rtol=1e-12)
+
+
+def test_some_rows_and_columns_are_fitted_as_a_copy_of_them_would_be() -> None:
+    rows, columns = np.arange(0, 400, 3), np.array([3, 0])
+    part, copy = parts.Part(X, rows, columns), X[np.ix_(rows, columns)]
+    ours = linear_fit.fit(("d", "a"), part, Y[rows], penalty=0.1)
+    theirs = linear_fit.fit(("d", "a"), copy, Y[rows], penalty=0.1)
+    np.testing.assert_array_equal(ours.coefficients, theirs.coefficients)
+    np.testing.assert_array_equal(ours.predict(part), theirs.predict(copy))
+
+
+def test_a_ridge_needs_no_second_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "BLOCK", 2_000)
+    large = RANDOM.standard_normal((40_000, 50))
+    before, y = large.copy(), large[:, 0]
+    tracemalloc.start()
+    model = linear_fit.fit(tuple(map(str, range(50))), large, y, penalty=0.1)
+    model.predict(large)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.5 * large.nbytes
+    np.testing.assert_array_equal(large, before)

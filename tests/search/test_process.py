@@ -250,7 +250,19 @@ def test_a_result_that_is_not_one_is_refused(tmp_path: Path) -> None:
 def test_engines_are_bounded_to_their_threads_and_to_jax_on_the_cpu() -> None:
     environment = process.environment(3)
     assert {environment[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {"3"}
-    assert environment["KERAS_BACKEND"] == "jax"
+    assert (environment["KERAS_BACKEND"], environment["JAX_PLATFORMS"]) == ("jax", "cpu")
+
+
+def test_a_transfer_computes_on_what_there_is_and_others_on_the_cpu(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = ask("baseline")
+    asked = {engine: process.platforms_of(dataclasses.replace(request, engine=engine)) for engine in process.MODULES}
+    assert asked == {**dict.fromkeys(process.MODULES, "cpu"), "transfer": ""}
+    assert process.platforms_of(dataclasses.replace(request, engine="transfer", mode="explain")) == "cpu"
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert process.environment(1, "")["JAX_PLATFORMS"] == "", "whatever JAX finds"
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert process.environment(1, "")["JAX_PLATFORMS"] == "cuda", "unless the operator says what"
+    assert process.environment(1)["JAX_PLATFORMS"] == "cpu"
 
 
 def _gone(pid: int) -> bool:

@@ -25,7 +25,10 @@ class Toy:
     """Predicts the mean of what it may see."""
 
     name = "toy"
-    notes = ("a note",)
+    notes: tuple[str, ...] = ("a note",)
+
+    def limit(self, budget: EngineBudget, seed: int) -> None:
+        self.notes = (*self.notes, f"left {budget.models} {budget.seconds} {seed}")
 
     def start(self, budget: EngineBudget, seed: int, scratch: Path) -> None:
         (scratch / "left-behind").write_text("x")
@@ -50,6 +53,8 @@ class Toy:
             raise EngineKilledError("the backend is gone")
         lie = 1e-3 if flaw == "lies" or BEHAVIOUR == "lie" else 0.0
         fitted = self._fitted(data, out, "whatever", lie, sorted(set(data.window[np.isfinite(data.y)])))
+        if job.rows == "fit_search":
+            return replace(fitted, recipe=fitted.recipe | job.recipe)
         return replace(fitted, recipe=fitted.recipe | {"labels": data.y[data.job_rows(job.rows)][:3].tolist()})
 
     def close(self) -> None:

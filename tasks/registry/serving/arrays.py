@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ...errors import ModelInputError
 from ...features.dates import NANOSECONDS_A_DAY
-from .bars import NUMBERS, PRICES, BarRules, SymbolBars, checked, known_symbol, label_units, require_order
+from .bars import NUMBERS, PRICES, BarRules, SymbolBars, checked, known_symbol, require_order
+from .times import label_units
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

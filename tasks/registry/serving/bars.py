@@ -18,8 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...errors import ModelInputError
-from ...features.dates import NANOSECONDS_A_DAY, closing_dates
+from ...features.dates import NANOSECONDS_A_DAY
 from .likeness import Likeness
+from .times import instants_of, sessions, stamped
 
 PRICES = ("open", "high", "low", "close")
 NUMBERS = (*PRICES, "volume")
@@ -81,7 +82,7 @@ def read_bars(bars: pd.DataFrame, rules: BarRules, tail: int | None = None) -> l
         kept = rows if tail is None else rows[-tail:]
         if len(kept) < len(rows):
             earlier = rows[: len(rows) - len(kept) + 1]
-            require_order(symbol, _stamped(bars["time"], earlier, symbol))
+            require_order(symbol, stamped(bars["time"], earlier, symbol))
         read.append(_read(bars, symbol, kept, rules))
     return read
 
@@ -95,9 +96,10 @@ def _require_columns(bars: pd.DataFrame, rules: BarRules) -> None:
         raise ModelInputError(
             f"bars lack the columns {missing}; the model takes [symbol], {', '.join(wanted)}, got {list(bars.columns)}"
         )
-    doubled = [name for name in ("symbol", *wanted) if (bars.columns == name).sum() > 1]
-    if doubled:
-        raise ModelInputError(f"bars have several columns of one name: {doubled}")
+    if not bars.columns.is_unique:
+        doubled = [name for name in ("symbol", *wanted) if (bars.columns == name).sum() > 1]
+        if doubled:
+            raise ModelInputError(f"bars have several columns of one name: {doubled}")
     if not len(bars):
         raise ModelInputError("bars are empty")
 
@@ -165,18 +167,10 @@ def require_order(symbol: str, time: npt.NDArray[np.int64]) -> None:
         )
 
 
-def _stamped(times: pd.Series, rows: npt.NDArray[np.intp], symbol: str) -> npt.NDArray[np.int64]:
-    """Instants of which only the order is asked: without the checks of those that are predicted from."""
-    stamps = times.array
-    if isinstance(stamps, pd.arrays.DatetimeArray):
-        return np.asarray(stamps, dtype="datetime64[ns]").view(np.int64)[rows]
-    return _instants(times.iloc[rows], symbol)[0]
-
-
 def _read(bars: pd.DataFrame, symbol: str, rows: npt.NDArray[np.intp], rules: BarRules) -> SymbolBars:
     whole = len(rows) == len(bars)
     given = bars["time"] if whole else bars["time"].iloc[rows]
-    time, naive = _instants(given, symbol)
+    time, naive = instants_of(given, symbol)
     names = NUMBERS if rules.has_volume or "volume" in bars.columns else PRICES
     numbers = np.zeros((len(NUMBERS), len(rows)))
     for i, name in enumerate(names):
@@ -197,7 +191,7 @@ def checked(
 
     given: times to be named in messages, by ``iloc``. Raises ModelInputError as the module says.
     """
-    session = _sessions(time, naive, rules, symbol)
+    session = sessions(symbol, time, rules.bar, rules.tz, naive=naive)
     _check_order(symbol, given, time, session, rules.bar)
     _check_values(symbol, given, numbers, rules)
     if rules.likeness is not None:
@@ -206,6 +200,8 @@ def checked(
 
 
 def _numbers(values: pd.Series, symbol: str) -> npt.NDArray[np.float64]:
+    if values.dtype == np.float64:
+        return values.to_numpy()
     if not _is_numeric(values):
         wrong = next((value for value in values if isinstance(value, (str, bool))), values.iloc[0])
         raise ModelInputError(f"{_of(symbol)}column '{values.name}' must hold numbers, got {values.dtype} {wrong!r}")
@@ -219,60 +215,6 @@ def _is_numeric(values: pd.Series) -> bool:
     if values.dtype == object:
         return not any(isinstance(value, (str, bool)) for value in values)
     return pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
-
-
-def _instants(values: pd.Series, symbol: str) -> tuple[npt.NDArray[np.int64], bool]:
-    """Nanoseconds since 1970 UTC, and whether the stamps carried no zone (they are then read as they stand)."""
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        raise ModelInputError(
-            f"{_of(symbol)}column 'time' holds numbers ({values.iloc[0]}): seconds and milliseconds look alike, so "
-            "give dates, ISO 8601 text or timestamps"
-        )
-    try:
-        stamps, naive = _stamps(values)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ModelInputError(f"{_of(symbol)}column 'time' is not made of dates or times: {error}") from error
-    if stamps.hasnans:
-        rows = np.flatnonzero(stamps.isna())
-        raise ModelInputError(f"{_of(symbol)}{len(rows)} bars have no time (first: row {rows[0]})")
-    return stamps.as_unit("ns").to_numpy().view(np.int64), naive
-
-
-def _stamps(values: pd.Series) -> tuple[pd.DatetimeIndex, bool]:
-    """The instants without a zone, in UTC where there was one, and whether there was none."""
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return pd.DatetimeIndex(values).tz_convert(None), False
-    if values.dtype.kind == "M":
-        return pd.DatetimeIndex(values), True
-    naive = {pd.Timestamp(value).tzinfo is None for value in values if not pd.isna(value)}
-    if len(naive) > 1:
-        raise ValueError("some have a time zone and some have none")
-    parsed = pd.DatetimeIndex(pd.to_datetime(values, utc=True, format="ISO8601"))
-    return parsed.tz_convert(None), naive == {True}
-
-
-def _sessions(time: npt.NDArray[np.int64], naive: bool, rules: BarRules, symbol: str) -> npt.NDArray[np.datetime64]:
-    if naive and rules.bar != "1d":
-        raise ModelInputError(
-            f"{_of(symbol)}the times of {rules.bar} bars need a zone: use tz_localize, or UTC ISO text with Z"
-        )
-    if rules.bar == "1d" and naive and not (time % NANOSECONDS_A_DAY).any():
-        return (time // NANOSECONDS_A_DAY).view("datetime64[D]")
-    if rules.bar == "1d" and not naive and rules.tz != "UTC":
-        # Wellington's early closes lie on the UTC date before. Only calendars of UTC close at midnight.
-        there = pd.DatetimeIndex(time).tz_localize("UTC").tz_convert(rules.tz).tz_localize(None)
-        return there.to_numpy().astype("datetime64[D]")
-    return closing_dates(time)
-
-
-def label_units(tz: str) -> frozenset[str]:
-    """The units of datetime64 in which midnights are a daily model's session labels, and not closes.
-
-    A calendar of UTC closes at midnight, so that only days can be labels there; no other calendar does, so that
-    midnights of any unit are.
-    """
-    days = frozenset(("D", "W", "M", "Y"))
-    return days if tz == "UTC" else days | {"h", "m", "s", "ms", "us", "ns"}
 
 
 def _check_order(

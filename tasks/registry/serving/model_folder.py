@@ -6,9 +6,11 @@ checked, and nothing in it is a pickle. This module does not know how a model sc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,22 @@ def write_model(folder: Path, document: Mapping[str, Any]) -> None:
     temporary = folder / f".{DOCUMENT}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(temporary, folder / DOCUMENT)
     except OSError as error:
-        raise StorageError(f"{folder / DOCUMENT}: cannot be written: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StorageError(f"{folder / DOCUMENT}: cannot be written: {error.strerror}{_free(folder)}") from error
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f" ({shutil.disk_usage(folder).free:,} bytes free)"
+    except OSError:
+        return ""
 
 
 def read_document(folder: Path) -> dict[str, Any]:

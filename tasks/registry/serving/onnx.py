@@ -19,7 +19,7 @@ class OnnxScorer(BaseScorer):
         self._standardize = Standardizer(document)
         self._center = float(document.get("target_center", 0.0))
         self._scale = float(document.get("target_scale", 1.0))
-        self._session = _session(folder / document["files"]["onnx"])
+        self._session = open_session(folder / document["files"]["onnx"])
         self._input = self._session.get_inputs()[0].name
 
     def _score(self, X: Floats) -> Floats:
@@ -29,7 +29,9 @@ class OnnxScorer(BaseScorer):
         return raw if self.output == "probability" else self._center + self._scale * raw
 
 
-def _session(path: Path) -> Any:
+def open_session(path: Path) -> Any:
+    """An onnxruntime session on one thread. Raises IntegrityError for a graph that it refuses, ConfigurationError if it
+    is not installed."""
     try:
         import onnxruntime  # noqa: PLC0415
     except ImportError as error:

@@ -82,7 +82,7 @@ class Predictor:
         columns: dict[str, object] = {}
         if "symbol" in bars.columns:
             columns["symbol"] = np.repeat([item.symbol for item in read], [len(part) for _, part in parts])
-        columns["time"] = _concatenate([item.given.iloc[at] for item, (at, _) in zip(read, parts, strict=True)])
+        columns["time"] = _times(read, parts)
         columns["prediction"] = np.concatenate([part for _, part in parts])
         if interval:
             columns["lower"], columns["upper"] = bounded(self.intervals, read, parts, self.manifest.spec.tick, interval)
@@ -161,5 +161,9 @@ def _not_computed(bars: SymbolBars, features: Floats, columns: tuple[str, ...]) 
     return f"feature '{columns[column]}' has no value at {where} {bars.symbol}: look at the bars before it"
 
 
-def _concatenate(parts: list[pd.Series]) -> pd.Series:
-    return parts[0].reset_index(drop=True) if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+def _times(read: list[SymbolBars], parts: list[tuple[Rows, Floats]]) -> object:
+    """The times of the bars that are predicted, of the type that they were given in."""
+    given = read[0].given.array
+    if len(read) == 1 and isinstance(given, pd.arrays.DatetimeArray):  # most are, and a series takes longer
+        return given[parts[0][0]]
+    return pd.concat([item.given.iloc[at] for item, (at, _) in zip(read, parts, strict=True)], ignore_index=True)

@@ -195,6 +195,14 @@ def _scorer(folder: Path, document: dict[str, Any]) -> Scorer:
             from .onnx import OnnxScorer  # noqa: PLC0415
 
             return OnnxScorer(folder, document)
+        case "sequence":
+            from .sequence import SequenceScorer  # noqa: PLC0415
+
+            return SequenceScorer(folder, document)
+        case "embedded":
+            from .embedded import EmbeddedScorer  # noqa: PLC0415
+
+            return EmbeddedScorer(folder, document)
         case unknown:
             raise IntegrityError(f"{folder}: unknown kind of model {unknown!r}")
 

@@ -26,10 +26,11 @@ from ...features.dates import NANOSECONDS_A_DAY
 from ...features.matrix import compute
 from ...features.running import Running
 from .arrays import Given
-from .bars import BAR_NANOSECONDS, NUMBERS, PRICES, SymbolBars, checked, known_symbol, label_units, read_bars
+from .bars import BAR_NANOSECONDS, NUMBERS, PRICES, SymbolBars, checked, known_symbol, read_bars
 from .predictor import Predictor
 from .scorers import Floats
 from .tail import used_columns
+from .times import label_units
 
 FIELDS = ("time", *NUMBERS)
 _DAYS_APART = 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,27 @@ def test_old_damage_outside_the_tail_does_not_matter_and_inside_it_does(bundle: 
     assert predictor.predict(damaged)["prediction"].iloc[0] == sound
     with pytest.raises(ModelInputError, match="'close' missing"):
         predictor.predict(damaged, rows="all")
+
+
+@pytest.mark.parametrize("rows", ["last", "all"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda time: time,
+        lambda time: time.dt.as_unit("ms"),
+        lambda time: time.dt.tz_convert("America/New_York"),
+        lambda time: time.dt.tz_convert(None),
+        lambda time: time.astype(object),
+        lambda time: time.map(pd.Timestamp.isoformat),
+    ],
+    ids=["ns", "ms", "New York", "naive", "objects", "text"],
+)
+def test_times_come_back_as_they_were_given(
+    given: Callable[[pd.Series], pd.Series], rows: str, bundle: Path, bars: pd.DataFrame
+) -> None:
+    asked = bars.assign(time=given(bars["time"])).set_axis(np.arange(100, 100 + len(bars)))
+    said = Predictor(bundle).predict(asked, rows=rows)
+    pd.testing.assert_series_equal(said["time"], asked["time"].iloc[-len(said) :].reset_index(drop=True))
 
 
 def test_rows_must_be_last_or_all(bundle: Path, bars: pd.DataFrame) -> None:
