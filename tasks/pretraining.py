@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import ComputedFieldInfo, FieldInfo
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError, StorageError
+from tasks.form import field, titles
 from tasks.problem import Problem
 from tasks.storage import sha256_file
 
@@ -57,113 +57,98 @@ OWN_BODIES = ("own", "autokeras")
 LEAST_PIXELS = {"Xception": 71}
 
 
-def _field(default: Any, position: int, description: str, **bounds: Any) -> Any:
-    least, most = bounds.get("ge"), bounds.get("le")
-    told = f"{description} {least:,} to {most:,}." if least is not None and most is not None else description
-    return Field(default, description=told, json_schema_extra={"position": position}, **bounds)
-
-
-def _title(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
-    """A field's title in the form: its group and its name."""
-    extra = field.json_schema_extra
-    position = extra["position"] if isinstance(extra, dict) else 0
-    assert isinstance(position, int)
-    group = GROUPS[max(first for first in GROUPS if first <= position)]
-    return f"{group}: {TITLES.get(name, name.replace('_', ' '))}" if position > 1 else "Name"
-
-
 class Pretraining(BaseModel):
     """Which bars an encoder is pre-trained on, to do what, how large it is and how long it may take."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=_title)
+    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=titles(GROUPS, TITLES))
 
-    name: str = _field(
+    name: str = field(
         ...,
         1,
         "Name of the backbone, registered as backbone-<name>: lower-case letters, digits and hyphens.",
         pattern=r"^[a-z0-9][a-z0-9-]{0,52}$",
     )
-    source: str = _field(
+    source: str = field(
         ...,
         2,
         "Where bars come from: builtin:sp500, yfinance:SPY,QQQ, ccxt:coinbaseexchange/BTC-USD, a file, folder or glob.",
     )
-    symbols: tuple[str, ...] = _field((), 3, "Symbols to use; empty means all that the source has.")
-    bar: Literal["1d", "1h", "30min", "15min", "5min", "1min"] = _field("1d", 4, "Size of a bar.")
-    calendar: str = _field("XNYS", 5, "Exchange calendar (exchange-calendars name; 24/7 for crypto, 24/5 for FX).")
-    tz: str = _field("", 6, "Time zone of stamps that carry none (for example America/New_York).")
-    label: Literal["end", "start"] = _field("end", 7, "Whether a bar is stamped with its end or its start.")
-    price_scale: float = _field(1.0, 8, "Prices in the file are divided by this. Above 0.", gt=0)
-    tick: float = _field(0.01, 9, "Smallest price step; the floor of a bar's range. Above 0.", gt=0)
-    until: str = _field(
+    symbols: tuple[str, ...] = field((), 3, "Symbols to use; empty means all that the source has.")
+    bar: Literal["1d", "1h", "30min", "15min", "5min", "1min"] = field("1d", 4, "Size of a bar.")
+    calendar: str = field("XNYS", 5, "Exchange calendar (exchange-calendars name; 24/7 for crypto, 24/5 for FX).")
+    tz: str = field("", 6, "Time zone of stamps that carry none (for example America/New_York).")
+    label: Literal["end", "start"] = field("end", 7, "Whether a bar is stamped with its end or its start.")
+    price_scale: float = field(1.0, 8, "Prices in the file are divided by this.", gt=0)
+    tick: float = field(0.01, 9, "Smallest price step; the floor of a bar's range.", gt=0)
+    until: str = field(
         "",
         10,
         "Read no bar that closed after this date or time (ISO 8601, UTC); empty means all. A problem may use the "
         "backbone only where it scores later bars.",
     )
-    actions: str = _field(
+    actions: str = field(
         "", 11, "CSV file with symbol, session, kind (split, dividend), value, where the source brings no such events."
     )
-    adjust: Literal["none", "splits", "splits_and_dividends"] = _field(
+    adjust: Literal["none", "splits", "splits_and_dividends"] = field(
         "splits", 12, "Which corporate actions known at the time enter the prices."
     )
 
-    tasks: tuple[Task, ...] = _field(
+    tasks: tuple[Task, ...] = field(
         ("masked", "volatility", "direction"),
         20,
         "What it learns to do, one or several at once: tell hidden bars, find neighbours in time, forecast volatility, "
         "forecast direction.",
     )
-    horizons: tuple[int, ...] = _field((1, 5, 22), 21, "Volatility and direction of so many next bars, ascending.")
-    seconds: int = _field(600, 22, "Training ends after so many seconds; with fewer steps done it is not reproducible.",
+    horizons: tuple[int, ...] = field((1, 5, 22), 21, "Volatility and direction of so many next bars, ascending.")
+    seconds: int = field(600, 22, "Training ends after so many seconds; with fewer steps done it is not reproducible.",
                           ge=5, le=86_400)  # fmt: skip
-    steps: int = _field(3000, 23, "At most so many gradient steps; it stops early where it no longer improves.",
+    steps: int = field(3000, 23, "At most so many gradient steps; it stops early where it no longer improves.",
                         ge=10, le=1_000_000)  # fmt: skip
-    batch: int = _field(128, 24, "Windows that each step looks at.", ge=8, le=4096)
-    rate: float = _field(1e-3, 25, "The highest learning rate; it is warmed up and lowered again. Above 0.", gt=0, le=1)
-    seed: int = _field(1, 26, "Seed of weights and draws.", ge=1, le=2**31 - 1)
-    threads: int = _field(2, 27, "Threads it may use.", ge=1, le=256)
+    batch: int = field(128, 24, "Windows that each step looks at.", ge=8, le=4096)
+    rate: float = field(1e-3, 25, "The highest learning rate; it is warmed up and lowered again.", gt=0, le=1)
+    seed: int = field(1, 26, "Seed of weights and draws.", ge=1, le=2**31 - 1)
+    threads: int = field(2, 27, "Threads it may use.", ge=1, le=256)
 
-    architecture: Literal["tcn", "patches", "image"] = _field(
+    architecture: Literal["tcn", "patches", "image"] = field(
         "tcn", 30, "Dilated convolutions, attention over patches of bars, or a network that looks at drawn candles."
     )
-    length: int = _field(64, 31, "Bars that the network looks at.", ge=24, le=512)
-    width: int = _field(32, 32, "Width of its layers.", ge=4, le=512)
-    depth: int = _field(4, 33, "How many blocks it has.", ge=1, le=12)
-    embedding: int = _field(32, 34, "Numbers that it makes of a window.", ge=2, le=512)
-    dropout: float = _field(0.0, 35, "Share of numbers left out at random while training.", ge=0, le=0.9)
-    body: Literal["own", "autokeras", "MobileNet", "MobileNetV2", "EfficientNetB0", "ResNet50V2", "Xception"] = _field(
+    length: int = field(64, 31, "Bars that the network looks at.", ge=24, le=512)
+    width: int = field(32, 32, "Width of its layers.", ge=4, le=512)
+    depth: int = field(4, 33, "How many blocks it has.", ge=1, le=12)
+    embedding: int = field(32, 34, "Numbers that it makes of a window.", ge=2, le=512)
+    dropout: float = field(0.0, 35, "Share of numbers left out at random while training.", ge=0, le=0.9)
+    body: Literal["own", "autokeras", "MobileNet", "MobileNetV2", "EfficientNetB0", "ResNet50V2", "Xception"] = field(
         "own",
         36,
         "Of the architecture image: a small network of its own, AutoKeras's image blocks, or an application of keras.",
     )
-    pixels: int = _field(96, 37, "Side of an application's picture.", ge=32, le=160)
-    weights_from: str = _field(
+    pixels: int = field(96, 37, "Side of an application's picture.", ge=32, le=160)
+    weights_from: str = field(
         "",
         38,
         "File on this machine with the application's weights, for example ImageNet's: keras's own .h5 without the top, "
         "or what Model.save_weights wrote. Empty: random weights. Nothing is downloaded.",
         max_length=1000,
     )
-    other_bars: Literal["scaled", "refused"] = _field(
+    other_bars: Literal["scaled", "refused"] = field(
         "scaled",
         39,
         "Whether problems whose bars have another size may use it (each window is divided by its own volatility).",
     )
 
-    held_out: float = _field(0.15, 40, "Share of the bars, the latest, that only evidence is measured on.",
+    held_out: float = field(0.15, 40, "Share of the bars, the latest, that only evidence is measured on.",
                              ge=0.05, le=0.5)  # fmt: skip
-    watched: float = _field(0.1, 41, "Share of the bars, those before, by which the best weights are chosen.",
+    watched: float = field(0.1, 41, "Share of the bars, those before, by which the best weights are chosen.",
                             ge=0.02, le=0.4)  # fmt: skip
 
-    update: Literal["anew", "incremental"] = _field(
+    update: Literal["anew", "incremental"] = field(
         "anew",
         50,
         "Train anew on all bars, or go on from the newest version on bars that it has not seen, with a tenth of the "
         "steps at a third of the rate; without one, anew.",
     )
-    replay: float = _field(0.5, 51, "Update: share of windows of bars that the earlier version saw.", ge=0, le=0.9)
-    elastic: float = _field(
+    replay: float = field(0.5, 51, "Update: share of windows of bars that the earlier version saw.", ge=0, le=0.9)
+    elastic: float = field(
         0.0,
         52,
         "Update: how strongly weights are held where the earlier version had them, each by how much that one's tasks "
@@ -171,7 +156,7 @@ class Pretraining(BaseModel):
         ge=0,
         le=100,
     )
-    owner: str = _field("", 53, "Who answers for this backbone; shown in the registry.", max_length=200)
+    owner: str = field("", 53, "Who answers for this backbone; shown in the registry.", max_length=200)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

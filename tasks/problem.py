@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import ComputedFieldInfo, FieldInfo
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tasks.contracts import CrossSection, EngineBudget, Target, TargetName
 from tasks.errors import ConfigurationError
+from tasks.form import field, titles
 
 BudgetName = Literal["demo", "nightly"]
 Engine = Literal["baseline", "linear", "h2o", "autokeras", "transfer"]
@@ -85,118 +85,93 @@ TITLES = {
 }
 
 
-def _field(default: Any, position: int, description: str, **bounds: Any) -> Any:
-    told = f"{description} {_range(bounds)}".strip()
-    return Field(default, description=told, json_schema_extra={"position": position}, **bounds)
-
-
-def _range(bounds: dict[str, Any]) -> str:
-    """The bounds in words: the form shows them nowhere else before it refuses."""
-    least = bounds.get("ge")
-    most = f"{bounds['le']:,}" if "le" in bounds else ""
-    if least is None:
-        return f"Above {bounds['gt']}{f', at most {most}' if most else ''}." if "gt" in bounds else ""
-    return f"{least:,} to {most}." if most else f"At least {least:,}."
-
-
-def _title(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
-    """A field's title in the form: its group and its name."""
-    extra = field.json_schema_extra
-    position = extra["position"] if isinstance(extra, dict) else 0
-    assert isinstance(position, int)
-    group = GROUPS[max(first for first in GROUPS if first <= position)]
-    return f"{group}: {TITLES.get(name, name.replace('_', ' '))}" if position > 1 else "Name"
-
-
 class Problem(BaseModel):
     """What to predict, from which bars, how hard to search, and what it takes to be promoted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=_title)
+    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=titles(GROUPS, TITLES))
 
-    name: str = _field(
+    name: str = field(
         ...,
         1,
         "Name of the problem and of its registered model: lower-case letters, digits and hyphens.",
         pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
     )
-    source: str = _field(
+    source: str = field(
         ...,
         2,
         "Where bars come from: builtin:sp500, yfinance:SPY,QQQ, ccxt:coinbaseexchange/BTC-USD, a file, folder or glob.",
     )
-    symbols: tuple[str, ...] = _field((), 3, "Symbols to use; empty means all that the source has.")
-    bar: Literal["1d", "1h", "30min", "15min", "5min", "1min"] = _field("1d", 4, "Size of a bar.")
-    calendar: str = _field("XNYS", 5, "Exchange calendar (exchange-calendars name; 24/7 for crypto, 24/5 for FX).")
-    tz: str = _field("", 6, "Time zone of stamps that carry none (for example America/New_York).")
-    label: Literal["end", "start"] = _field("end", 7, "Whether a bar is stamped with its end or its start.")
-    price_scale: float = _field(1.0, 8, "Prices in the file are divided by this.", gt=0)
-    negative_prices: bool = _field(False, 9, "Accept zero and negative prices (never for volatility or return).")
-    tick: float = _field(0.01, 10, "Smallest price step; the floor of a bar's range.", gt=0)
-    as_of: str = _field("", 11, "Use no bar that closed after this date or time (ISO 8601, UTC); empty means all.")
+    symbols: tuple[str, ...] = field((), 3, "Symbols to use; empty means all that the source has.")
+    bar: Literal["1d", "1h", "30min", "15min", "5min", "1min"] = field("1d", 4, "Size of a bar.")
+    calendar: str = field("XNYS", 5, "Exchange calendar (exchange-calendars name; 24/7 for crypto, 24/5 for FX).")
+    tz: str = field("", 6, "Time zone of stamps that carry none (for example America/New_York).")
+    label: Literal["end", "start"] = field("end", 7, "Whether a bar is stamped with its end or its start.")
+    price_scale: float = field(1.0, 8, "Prices in the file are divided by this.", gt=0)
+    negative_prices: bool = field(False, 9, "Accept zero and negative prices (never for volatility or return).")
+    tick: float = field(0.01, 10, "Smallest price step; the floor of a bar's range.", gt=0)
+    as_of: str = field("", 11, "Use no bar that closed after this date or time (ISO 8601, UTC); empty means all.")
 
-    fresh_within: int = _field(
+    fresh_within: int = field(
         0,
         12,
         "Scheduled nights: the newest bar must reach the close of one of the last so many sessions; 0 does not ask.",
         ge=0,
         le=260,
     )
-    wait_hours: float = _field(
+    wait_hours: float = field(
         6.0, 13, "Scheduled nights whose bars are late: so many hours they are waited for.", ge=0, le=48
     )
-    actions: str = _field(
+    actions: str = field(
         "", 14, "CSV file with symbol, session, kind (split, dividend), value, where the source brings no such events."
     )
-    adjust: Literal["none", "splits", "splits_and_dividends"] = _field(
+    adjust: Literal["none", "splits", "splits_and_dividends"] = field(
         "splits", 15, "Which corporate actions known at the time enter the prices; dividends make returns total ones."
     )
 
-    target: TargetName = _field("volatility", 20, "Volatility, return, direction, or which barrier is touched first.")
-    horizon: int = _field(1, 21, "How many bars ahead the label looks (triple_barrier: the time limit).", ge=1, le=260)
-    variance: Literal["range", "total"] = _field(
+    target: TargetName = field("volatility", 20, "Volatility, return, direction, or which barrier is touched first.")
+    horizon: int = field(1, 21, "How many bars ahead the label looks (triple_barrier: the time limit).", ge=1, le=260)
+    variance: Literal["range", "total"] = field(
         "range", 22, "Volatility only: trading-session range, or with the overnight return squared added."
     )
-    profit: float = _field(2.0, 23, "Triple barrier only: profit barrier in units of past volatility.", gt=0, le=20)
-    stop: float = _field(2.0, 24, "Triple barrier only: stop barrier in units of past volatility.", gt=0, le=20)
-    cross_section: CrossSection = _field(
+    profit: float = field(2.0, 23, "Triple barrier only: profit barrier in units of past volatility.", gt=0, le=20)
+    stop: float = field(2.0, 24, "Triple barrier only: stop barrier in units of past volatility.", gt=0, le=20)
+    cross_section: CrossSection = field(
         "none", 25, "Panels: put every feature on one scale within its date, from that date alone."
     )
-    neutral: bool = _field(False, 26, "Panels, return only: take the date's mean off the label.")
-    max_lookback: int = _field(756, 27, "Leave out features that need more bars than this.", ge=22, le=756)
-    membership: str = _field(
+    neutral: bool = field(False, 26, "Panels, return only: take the date's mean off the label.")
+    max_lookback: int = field(756, 27, "Leave out features that need more bars than this.", ge=22, le=756)
+    membership: str = field(
         "", 28, "Panels: CSV file with symbol, from, to (dates): who belonged to the universe when."
     )
 
-    engines: tuple[Engine, ...] = _field(
+    engines: tuple[Engine, ...] = field(
         ("baseline", "linear", "h2o", "autokeras"), 30, "Which engines compete; baselines always do."
     )
-    h2o_models: int = _field(20, 31, "H2O AutoML: at most so many models.", ge=1, le=500)
-    h2o_seconds: int = _field(3600, 32, "H2O AutoML: at most so many seconds.", ge=10, le=86_400)
-    autokeras_trials: int = _field(100, 33, "AutoKeras: at most so many trials.", ge=1, le=2000)
-    autokeras_epochs: int = _field(
-        1000, 34, "AutoKeras: at most so many epochs a trial (stopped early).", ge=1, le=5000
-    )
-    autokeras_seconds: int = _field(3600, 35, "AutoKeras: at most so many seconds.", ge=10, le=86_400)
-    autokeras_workers: int = _field(
+    h2o_models: int = field(20, 31, "H2O AutoML: at most so many models.", ge=1, le=500)
+    h2o_seconds: int = field(3600, 32, "H2O AutoML: at most so many seconds.", ge=10, le=86_400)
+    autokeras_trials: int = field(100, 33, "AutoKeras: at most so many trials.", ge=1, le=2000)
+    autokeras_epochs: int = field(1000, 34, "AutoKeras: at most so many epochs a trial (stopped early).", ge=1, le=5000)
+    autokeras_seconds: int = field(3600, 35, "AutoKeras: at most so many seconds.", ge=10, le=86_400)
+    autokeras_workers: int = field(
         1,
         39,
         "AutoKeras: so many processes try networks at once; with more than one it is not reproducible.",
         ge=1,
         le=64,
     )
-    seed: int = _field(1, 36, "Seed of every engine. Zero is not allowed: AutoKeras ignores it.", ge=1, le=2**31 - 1)
-    threads: int = _field(2, 37, "Threads an engine may use.", ge=1, le=256)
-    memory_mb: int = _field(3072, 38, "Memory of H2O's JVM in megabytes.", ge=512, le=1_000_000)
+    seed: int = field(1, 36, "Seed of every engine. Zero is not allowed: AutoKeras ignores it.", ge=1, le=2**31 - 1)
+    threads: int = field(2, 37, "Threads an engine may use.", ge=1, le=256)
+    memory_mb: int = field(3072, 38, "Memory of H2O's JVM in megabytes.", ge=512, le=1_000_000)
 
-    folds: int = _field(5, 40, "Walk-forward folds after the search, on which recipes are ranked.", ge=5, le=50)
-    embargo: int = _field(5, 41, "Bars left out before each window, besides the purge by label end.", ge=0, le=260)
-    gate_sessions: int = _field(504, 42, "The gate window holds at least so many dates.", ge=60, le=5000)
-    term: int = _field(252, 43, "Sessions for which the gate window's start stays fixed.", ge=21, le=1000)
+    folds: int = field(5, 40, "Walk-forward folds after the search, on which recipes are ranked.", ge=5, le=50)
+    embargo: int = field(5, 41, "Bars left out before each window, besides the purge by label end.", ge=0, le=260)
+    gate_sessions: int = field(504, 42, "The gate window holds at least so many dates.", ge=60, le=5000)
+    term: int = field(252, 43, "Sessions for which the gate window's start stays fixed.", ge=21, le=1000)
 
-    leaders: int = _field(10, 44, "So many leading candidates of the search are refitted on every fold.", ge=1, le=100)
-    refit_ensembles: bool = _field(True, 45, "Whether ensembles are among those refitted.")
+    leaders: int = field(10, 44, "So many leading candidates of the search are refitted on every fold.", ge=1, le=100)
+    refit_ensembles: bool = field(True, 45, "Whether ensembles are among those refitted.")
 
-    warm_start: int = _field(
+    warm_start: int = field(
         5,
         46,
         "So many leading recipes of earlier nights are fitted by each engine before it searches; 0: none.",
@@ -204,36 +179,36 @@ class Problem(BaseModel):
         le=20,
     )
 
-    backbone: str = _field(
+    backbone: str = field(
         "",
         47,
         "Transfer: the pre-trained backbone's name, or name:version; empty: chosen among those that fit.",
     )
-    transfer_trials: int = _field(20, 48, "Transfer: at most so many strategies are tried.", ge=2, le=500)
-    transfer_seconds: int = _field(1800, 49, "Transfer: at most so many seconds.", ge=10, le=86_400)
+    transfer_trials: int = field(20, 48, "Transfer: at most so many strategies are tried.", ge=2, le=500)
+    transfer_seconds: int = field(1800, 49, "Transfer: at most so many seconds.", ge=10, le=86_400)
 
-    alpha: float = _field(
+    alpha: float = field(
         0.05, 50, "Chance of any false promotion a term; read k of the gate gets alpha / (k (k + 1)).", gt=0, le=0.2
     )
-    refit: Literal["through_gate", "none"] = _field(
+    refit: Literal["through_gate", "none"] = field(
         "through_gate", 51, "Ship the gated recipe refitted through the last bar, or the gated fit itself."
     )
-    allow_partial: bool = _field(False, 52, "Promote even if an engine failed or much of a panel is in quarantine.")
-    waive_survivorship: bool = _field(
+    allow_partial: bool = field(False, 52, "Promote even if an engine failed or much of a panel is in quarantine.")
+    waive_survivorship: bool = field(
         False, 54, "Promote return models of a universe of survivors; the waiver is recorded."
     )
-    takeover: Literal["at_once", "gradual"] = _field(
+    takeover: Literal["at_once", "gradual"] = field(
         "at_once", 55, "How a new recipe that the gate approved replaces a champion: at once, or by a rollout."
     )
-    positions: Literal["sign", "proportional", "decile", "volatility_target"] = _field(
+    positions: Literal["sign", "proportional", "decile", "volatility_target"] = field(
         "sign", 60, "How the backtest turns predictions into positions."
     )
-    commission_bps: float = _field(0.5, 61, "Commission, basis points of what is traded.", ge=0, le=500)
-    spread_bps: float = _field(2.0, 62, "Full bid-ask spread in basis points; half is paid.", ge=0, le=1000)
-    impact: float = _field(0.1, 63, "Square-root impact, in daily volatilities at 100 % of volume.", ge=0, le=10)
-    borrow_bps: float = _field(50.0, 64, "What shorts pay a year, basis points.", ge=0, le=10_000)
-    capital: float = _field(1e6, 65, "Capital in the currency of the prices.", gt=0)
-    owner: str = _field("", 53, "Who answers for this model; shown on the registry entry.", max_length=200)
+    commission_bps: float = field(0.5, 61, "Commission, basis points of what is traded.", ge=0, le=500)
+    spread_bps: float = field(2.0, 62, "Full bid-ask spread in basis points; half is paid.", ge=0, le=1000)
+    impact: float = field(0.1, 63, "Square-root impact, in daily volatilities at 100 % of volume.", ge=0, le=10)
+    borrow_bps: float = field(50.0, 64, "What shorts pay a year, basis points.", ge=0, le=10_000)
+    capital: float = field(1e6, 65, "Capital in the currency of the prices.", gt=0)
+    owner: str = field("", 53, "Who answers for this model; shown on the registry entry.", max_length=200)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -47,7 +47,7 @@ def wanted(services: Services) -> str:
     return sha256_json(
         {
             "file": storage.sha256_file(FILE),
-            "code": storage.code_digest("flows", "tasks/problem.py", "tasks/pretraining.py"),
+            "code": storage.code_digest("flows", "tasks/form.py", "tasks/problem.py", "tasks/pretraining.py"),
             "lock": storage.lock_digest(),
             "project": str(PROJECT),
             "server": services.database or services.api_url,

@@ -34,7 +34,7 @@ from tasks.storage import (
 
 CODE = (
     "tasks/backtest", "tasks/statistics", "tasks/contracts.py", "tasks/evaluation.py", "tasks/documents.py",
-    "tasks/problem.py", "tasks/storage.py",
+    "tasks/problem.py", "tasks/storage.py", "tasks/templates.py",
 )  # fmt: skip
 FIELDS = (
     "source", "calendar", "target", "horizon", "positions", "commission_bps", "spread_bps", "impact", "borrow_bps",

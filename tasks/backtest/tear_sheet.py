@@ -13,11 +13,11 @@ import math
 import tempfile
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 
 from tasks.backtest.child import run_child
 from tasks.evaluation import Backtest
+from tasks.templates import template
 
 SECONDS = 120.0
 TEMPLATE = Path(__file__).with_name("tear_sheet.html.j2")
@@ -59,11 +59,8 @@ def figures(told: Backtest) -> list[tuple[str, str, str]]:
 
 
 def _template(told: Backtest, equity: pd.DataFrame, title: str) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     ends = [pd.Timestamp(equity["session"].iloc[place]).date().isoformat() for place in (0, -1)]
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return template(TEMPLATE).render(
         told=told,
         title=title,
         ends=ends,

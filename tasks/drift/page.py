@@ -5,28 +5,21 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from tasks.drift import words
 from tasks.drift.svg import NARROW, WIDE, Curve, drawn
 from tasks.drift.values import DriftReport
+from tasks.templates import template
 
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 TONES = {"within": "good", "retrain": "warn", "exceeded": "bad", "nothing live": "soft"}
 
 
 def render(report: DriftReport) -> str:
     """The page's HTML; the same report gives the same bytes."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(clean=words.clean, figure=words.figure, share=words.share)
     pictures = [(curve, Markup(drawn(curve, WIDE)), Markup(drawn(curve, NARROW))) for curve in curves(report)]  # noqa: S704
-    return environment.get_template("page.html.j2").render(
+    return template(TEMPLATE, clean=words.clean, figure=words.figure, share=words.share).render(
         report=report,
         headline=words.HEADLINES[report.state],
         tone=TONES[report.state],

@@ -10,7 +10,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from tasks.contracts import EngineResult
@@ -22,7 +21,9 @@ from tasks.report.facts import Facts
 from tasks.report.machine import used
 from tasks.report.night import Night
 from tasks.report.protocol import Number, backtests, protocol
+from tasks.templates import template
 
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 MOST_FEATURES = 15
 _FOLD_CLIP, _SKILL_FULL = 0.2, 0.1
 """Where bars end: folds at a gain of 20 %, skill at the largest of the night's or 10 %; what is worse is cut."""
@@ -37,7 +38,9 @@ def render(night: Night) -> str:
                     f"predictions of {item.candidate}: {len(values)} rows, labels have {len(night.labels)}"
                 )
     facts = night.facts
-    return _environment().get_template("page.html.j2").render(
+    page = template(TEMPLATE, clean=words.clean, day=words.day, picture=Markup)
+    return page.render(
+        words=words,
         facts=facts, told=told, leader=told.chosen(facts), reference=told.best_baseline(facts),
         board=_board(facts), gate=_gate(facts), drawings=drawings(night), windows=facts.rows.windows,
         importance=_importance(facts), engines=[_engine(result) for result in facts.engines],
@@ -47,19 +50,6 @@ def render(night: Night) -> str:
         stages=_timed(facts.seconds), used=used(facts), engine_seconds=_timed(facts.engine_seconds), data=_data(facts),
         snippet=words.snippet(facts), settings=_settings(facts), link=_link(facts.run_url),
     )  # fmt: skip
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(clean=words.clean, day=words.day, picture=Markup)
-    environment.globals.update(words=words)
-    return environment
 
 
 def _board(facts: Facts) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from tasks.report import words
 from tasks.report.markdown import escaped
 from tasks.report.sparkline import sparkline
+from tasks.templates import template
 
+TEMPLATE = Path(__file__).with_name("problems.html.j2")
 TONES = {
     "promoted": "good", "refreshed": "good", "kept": "soft", "unchanged": "soft", "baseline": "warn",
     "running": "soft", "waiting": "soft", "quarantined": "bad", "failed": "bad", "interrupted": "bad", "died": "bad",
@@ -60,11 +61,8 @@ def render(rows: tuple[ProblemRow, ...], at: str, links: tuple[tuple[str, str], 
     """The page's HTML. at: when it is made (ISO, UTC). links: of Prefect's and MLflow's pages, name and address."""
     ordered = tuple(sorted(rows, key=lambda row: (-urgency(row), row.name)))
     bad = sum(urgency(row) >= 2 for row in ordered)
-    return (
-        _environment()
-        .get_template("problems.html.j2")
-        .render(rows=[_shown(row, at) for row in ordered], at=at, bad=bad, links=links)
-    )
+    page = template(TEMPLATE, clean=words.clean, minute=_minute)
+    return page.render(rows=[_shown(row, at) for row in ordered], at=at, bad=bad, links=links)
 
 
 def table(rows: tuple[ProblemRow, ...], at: str) -> str:
@@ -156,18 +154,6 @@ def _seconds(earlier: str, later: str) -> float | None:
         return None
     known = [moment if moment.tzinfo else moment.replace(tzinfo=UTC) for moment in (first, last)]
     return (known[1] - known[0]).total_seconds()
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(clean=words.clean, minute=_minute)
-    return environment
 
 
 def _minute(moment: str) -> str:

@@ -43,6 +43,7 @@ CODE = (
     "tasks/contracts.py",
     "tasks/documents.py",
     "tasks/errors.py",
+    "tasks/form.py",
     "tasks/memory.py",
     "tasks/pretraining.py",
     "tasks/problem.py",
