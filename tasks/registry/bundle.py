@@ -23,6 +23,7 @@ from tasks.contracts import Candidate
 from tasks.documents import digest, to_json
 from tasks.errors import RegistryError
 from tasks.problem import Problem
+from tasks.registry.example import example_predictions
 from tasks.registry.needs import required_by
 from tasks.registry.records import Entry, Night, Role
 from tasks.registry.reference import write_reference
@@ -32,7 +33,7 @@ from tasks.registry.serving.intervals import INTERVALS
 from tasks.registry.serving.model_folder import read_document
 from tasks.registry.serving.statistics import STATISTICS
 from tasks.registry.travel import travel_digest
-from tasks.storage import lock_digest, read_parquet, read_predictions, sha256_file, write_json
+from tasks.storage import lock_digest, sha256_file, write_json
 
 HEALTH = "health.json"
 REPEATABLE = ("linear", "garch", "mojo")
@@ -55,9 +56,9 @@ def write_bundle(folder: Path, night: Night, candidate: Candidate, facts: dict[s
     write_json(folder / CATALOGUE, described(columns))
     write_json(folder / PROBLEM, problem_document(night.problem))
     write_reference(folder, night, candidate, facts)
-    said = _last_prediction(night, candidate)
-    if document["kind"] in REPEATABLE and night.features.spec.cross_section == "none" and math.isfinite(said):
-        write_json(folder / HEALTH, {"predictions": [said]})
+    said = example_predictions(night, candidate) if document["kind"] in REPEATABLE else []
+    if said:
+        write_json(folder / HEALTH, {"predictions": said})
     files = {name: sha256_file(folder / name) for name in sorted(files_below(folder))}
     complete = dataclasses.replace(
         _manifest(night, candidate, columns, facts),
@@ -132,13 +133,6 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _last_prediction(night: Night, candidate: Candidate) -> float:
-    """Of the last bar of the symbol with the longest history: the input example ends there (``model_log``)."""
-    symbols = read_parquet(night.snapshot.bars, ["symbol"])["symbol"]
-    longest = symbols.groupby(symbols, sort=False).size().idxmax()
-    return float(read_predictions(candidate.predictions)[(symbols == longest).to_numpy()][-1])
 
 
 def _manifest(night: Night, candidate: Candidate, columns: tuple[str, ...], facts: dict[str, Any]) -> Manifest:

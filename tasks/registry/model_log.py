@@ -10,18 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from tasks.contracts import Candidate, Snapshot
+from tasks.contracts import Candidate
 from tasks.registry import mlflow_store
 from tasks.registry.bundle import write_bundle
+from tasks.registry.example import example_bars, needed
 from tasks.registry.needs import installed_for
 from tasks.registry.records import Night
-from tasks.registry.serving.bars import NUMBERS
 from tasks.registry.serving.model_folder import read_document
-from tasks.registry.serving.predictor import bars_needed
 from tasks.registry.travel import write_package, write_script
-from tasks.storage import read_parquet
 
 
 def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts: dict[str, Any]) -> str:
@@ -47,30 +43,15 @@ def log_model(run_id: str, name: str, night: Night, candidate: Candidate, facts:
                     many_symbols=len(night.snapshot.symbols) > 1,
                     compares=manifest.spec.cross_section != "none",
                 ),
-                input_example=example_bars(night.snapshot, document),
+                input_example=example_bars(night, candidate),
                 pip_requirements=installed_for(document["kind"]),
                 metadata={
                     "candidate": candidate.name,
                     "engine": candidate.engine,
                     "package": package.name,
-                    "takes": _face().takes(manifest.spec, len(manifest.symbols), _needed(document)),
+                    "takes": _face().takes(manifest.spec, len(manifest.symbols), needed(document)),
                 },
             )
-
-
-def example_bars(snapshot: Snapshot, document: dict[str, Any]) -> pd.DataFrame:
-    """Raw bars of the symbol with the longest history, as many as one prediction takes, as a consumer gives them."""
-    needed = _needed(document)
-    bars = read_parquet(snapshot.bars)
-    longest = bars.groupby("symbol", sort=False).size().idxmax()
-    tail = bars[bars["symbol"] == longest].iloc[-needed:].reset_index(drop=True)
-    when = tail["session"].dt.strftime("%Y-%m-%d") if snapshot.bar == "1d" else tail["time"].map(pd.Timestamp.isoformat)
-    columns: dict[str, Any] = {} if len(snapshot.symbols) == 1 else {"symbol": tail["symbol"]}
-    return pd.DataFrame(columns | {"time": when} | {number: tail[number] for number in NUMBERS})
-
-
-def _needed(document: dict[str, Any]) -> int:
-    return bars_needed(tuple(document["columns"]), int(document["history"]))
 
 
 def _face() -> Any:

@@ -18,7 +18,7 @@ from tasks.errors import ModelInputError
 from tasks.registry import mlflow_store, model_log
 from tasks.registry.bundle import entry_facts
 from tasks.registry.records import Entry, Night
-from tests.registry.conftest import linear_model, make_bars, make_entry, make_night, raw
+from tests.registry.conftest import make_bars, make_entry, make_night, raw
 from tests.registry.serving.test_bars import ACCEPTED, Change, whole
 
 
@@ -172,24 +172,6 @@ def test_the_package_is_in_the_model_and_named_by_its_digest(logged: Path) -> No
     script = next(logged.glob("*.py")).read_text()
     assert f"from {packages[0]}.registry.serving.pyfunc import BarsModel" in script
     assert "tasks" not in json.dumps(script)
-
-
-def test_example_bars_of_a_panel_name_their_symbol(tmp_path: Path) -> None:
-    night = make_night(tmp_path, make_bars(("AAA", "BBB"), sessions=100))
-    model = linear_model(tmp_path / "model")
-    document = json.loads((model / "model.json").read_bytes())
-    example = model_log.example_bars(night.snapshot, document)
-    assert set(example["symbol"]) == {"AAA"}
-    assert len(example) == 22
-
-
-def test_example_bars_are_of_a_symbol_that_has_enough(tmp_path: Path) -> None:
-    bars = make_bars(("AAA", "BBB"), sessions=100)
-    night = make_night(tmp_path, bars.drop(range(90)).reset_index(drop=True))
-    document = json.loads((linear_model(tmp_path / "model") / "model.json").read_bytes())
-    example = model_log.example_bars(night.snapshot, document)
-    assert set(example["symbol"]) == {"BBB"}
-    assert len(example) == 22
 
 
 def test_logging_leaves_nothing_importable_behind(night: Night, entry: Entry, store: mlflow_store.Store) -> None:
