@@ -31,7 +31,8 @@ def named(name: str, file: Path | None, changes: list[str] | None, budget: Level
         raise ConfigurationError(f"name a problem ({_known()}) or give --file problem.yaml, one of the two")
     path = file or PROBLEMS / f"{name}.yaml"
     if file is None and (not path.is_file() or path.resolve().parent != PROBLEMS):
-        raise ConfigurationError(f"no problem '{name}' in {PROBLEMS}; there are: {_known()}")
+        own = f"; a file of yours is given with --file {name}" if Path(name).suffix in (".yaml", ".yml") else ""
+        raise ConfigurationError(f"no problem '{name}' in {PROBLEMS}; there are: {_known()}{own}")
     return problems.load(path, budget, assigned(changes, tuple(problems.Problem.model_fields), "a problem"))
 
 
