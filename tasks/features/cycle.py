@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .feature import MAX_LOOKBACK, Feature
-from .series import GRID_CLOSE, GRID_TICK, Array, Parameters, Series, by_range, log_ratio
+from .series import GRID_CLOSE, GRID_TICK, Array, Parameters, Series, by_range, indicator, log_ratio
 
 # The adaptive weight lies between these limits; TA-Lib's default of 0.05 would remember too long.
 MAMA: Parameters = {"fastlimit": 0.5, "slowlimit": 0.1}
@@ -23,9 +23,10 @@ def _of_cycle(
     name: str, function: str, output: int, compute: Callable[[Series, Array], Array], *, unit: str, description: str
 ) -> Feature:
     parameters = MAMA if function == "MAMA" else {}
+    asked = indicator(function, GRID_CLOSE, **parameters)
     return Feature(
         name=name,
-        compute=lambda s: compute(s, s.ta(function, GRID_CLOSE, output=output, **parameters)),
+        compute=lambda s: compute(s, s.value(asked, output)),
         last=(lambda s: _sine_of_phase(s)[output]) if function == "HT_SINE" else None,
         lookback=MAX_LOOKBACK,
         inputs=("high", "low", "close") if compute is _in_ranges else ("close",),

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .catalogue import feature
-from .series import Array, Input, Parameters, Series, _unwrapped
+from .series import Array, Indicator, Input, Series, indicator, unwrapped
 
 T = TypeVar("T")
 BUCKETS = (80, 310)
@@ -40,6 +40,7 @@ class Last(Series):
         self.tick = tick
         self.columns = tuple(columns)
         self._memory: dict[Any, Any] = {}
+        self._lines: dict[tuple[Indicator, int], Any] = {}
         self._buckets = _buckets(self.columns)
         self._bars = 1
 
@@ -51,6 +52,7 @@ class Last(Series):
         """
         out = np.empty(len(self.columns)) if out is None else out
         self._memory.clear()
+        self._lines.clear()
         for length, steps in self._buckets:
             self._open({name: values[-length:] for name, values in bars.items()})
             for place, compute, lookback in steps:
@@ -72,13 +74,11 @@ class Last(Series):
             self._memory[name] = found
         return found
 
-    def ta(self, function: str, *inputs: Input, output: int = 0, **parameters: float) -> Any:
-        """The last bar's value of one output of a TA-Lib function."""
-        call = (function, inputs, *parameters.items())
-        found = self._memory.get((call, output))
+    def value(self, asked: Indicator, output: int = 0) -> Any:
+        """The last bar's value of one output of an indicator."""
+        found = self._memory.get((asked, output))
         if found is None:
-            found = float(self._outputs(call, function, inputs, parameters)[output][-1])
-            self._memory[call, output] = found
+            found = self._memory[asked, output] = float(self._outputs(asked)[output].item(-1))
         return found
 
     def lagged(self, name: Input, bars: int) -> Any:
@@ -87,8 +87,7 @@ class Last(Series):
 
     def pair(self, bars: int, function: str, *inputs: Input, **parameters: float) -> Any:
         """The last value of a TA-Lib function's first output, and that of ``bars`` earlier, of one line."""
-        call = (function, inputs, *parameters.items())
-        line = self._outputs(call, function, inputs, parameters)[0]
+        line = self._outputs(indicator(function, *inputs, **parameters))[0]
         return line.item(-1), line.item(-1 - bars)
 
     def tail(self, name: Input, bars: int) -> Array:
@@ -97,22 +96,23 @@ class Last(Series):
 
     def ta_tail(self, function: str, *inputs: Input, output: int = 0, **parameters: float) -> Array:
         """A TA-Lib function's output over the asking column's lookback."""
-        call = (function, inputs, *parameters.items())
-        return np.asarray(self._outputs(call, function, inputs, parameters)[output])
+        return np.asarray(self._outputs(indicator(function, *inputs, **parameters))[output])
 
-    def _outputs(self, call: tuple[Any, ...], function: str, inputs: tuple[Input, ...], parameters: Parameters) -> Any:
-        bars = self._bars
-        found = self._memory.get((call, bars))
+    def _outputs(self, asked: Indicator) -> Any:
+        """Every output of an indicator over the asking column's lookback."""
+        key = (asked, self._bars)
+        found = self._lines.get(key)
         if found is None:
-            known, tails = self._series.known, []
-            for name in inputs:  # most are base series, which a look-up finds faster than a call
-                values = known.get(name)
-                tails.append((self._series[name] if values is None else values)[-bars:])
-            found = _unwrapped(function)(*tails, **parameters)
+            found = unwrapped(asked.function)(*self._tails(asked.inputs), **asked.parameters)
             if isinstance(found, np.ndarray):
                 return (found,)
-            self._memory[call, bars] = found
+            self._lines[key] = found
         return found
+
+    def _tails(self, inputs: tuple[Input, ...]) -> list[Array]:
+        """The inputs over the asking column's lookback."""
+        series, known, bars = self._series, self._series.known, -self._bars
+        return [(known[name] if name in known else series[name])[bars:] for name in inputs]
 
 
 def _buckets(columns: Sequence[str]) -> list[tuple[int, list[Step]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .feature import Feature, ema, wilder
-from .series import GRID, PRICES, Array, Input, Parameters, Series, by_range, ratio
+from .series import GRID, PRICES, Array, Input, Parameters, Series, by_range, indicator, ratio
 
 CLOSE = ("close",)
 RANGE = ("high", "low")
@@ -48,9 +48,10 @@ def oscillator(
     """
     ranged = scaling is by_range
     read: tuple[Input, ...] = tuple(GRID[PRICES.index(price)] for price in inputs) if grid else inputs
+    asked = indicator(function, *read, **parameters)
     return Feature(
         name=name,
-        compute=lambda s: scaling(s, s.ta(function, *read, output=output, **parameters)),
+        compute=lambda s: scaling(s, s.value(asked, output)),
         lookback=max(lookback, 21) if ranged else lookback,
         inputs=tuple(dict.fromkeys((*inputs, *(BARS if ranged else CLOSE if scaling is _per_close else ())))),
         unit=unit or UNITS[scaling],

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .feature import MAX_LOOKBACK, Feature, ema, wilder
 from .rolling import deviation_of, mean_of
-from .series import Array, Input, Parameters, Series, by_range, choose, log_ratio, per_price, ratio, typical
+from .series import Array, Input, Parameters, Series, by_range, choose, indicator, log_ratio, per_price, ratio, typical
 
 CLOSE = ("close",)
 RANGE = ("high", "low", "close")
@@ -18,9 +18,10 @@ RANGE = ("high", "low", "close")
 
 def _average(function: str, period: int, lookback: int, title: str, **parameters: float) -> Feature:
     settings: Parameters = {"timeperiod": period, **parameters}
+    average = indicator(function, "close", **settings)
     return Feature(
         name=f"{function.lower()}_{period}",
-        compute=lambda s: log_ratio(s["close"], s.ta(function, "close", **settings)),
+        compute=lambda s: log_ratio(s["close"], s.value(average)),
         lookback=lookback,
         inputs=CLOSE,
         unit="log ratio",
@@ -55,8 +56,10 @@ def _band(
 ) -> tuple[Feature, Feature]:
     settings: Parameters = {"timeperiod": period, **parameters}
 
+    band = indicator(function, *inputs, **settings)
+
     def edge(s: Series, output: int) -> Array:
-        return s.ta(function, *inputs, output=output, **settings)
+        return s.value(band, output)
 
     def place(s: Series) -> Array:
         return _position(s, s["close"], edge(s, 2), edge(s, 0))

@@ -6,7 +6,7 @@ They read the open, so they have a meaning only where opens are traded prices. P
 from __future__ import annotations
 
 from .feature import Feature
-from .series import GRID, PRICES, Array, Parameters, Series
+from .series import GRID, PRICES, Array, Parameters, Series, indicator
 
 PENETRATION = {"ABANDONEDBABY": 0.3, "EVENINGDOJISTAR": 0.3, "EVENINGSTAR": 0.3, "MORNINGDOJISTAR": 0.3}
 PENETRATION |= {"MORNINGSTAR": 0.3, "DARKCLOUDCOVER": 0.5, "MATHOLD": 0.5}
@@ -81,8 +81,10 @@ def _pattern(name: str, bars: int, title: str) -> Feature:
     function = f"CDL{name}"
     parameters: Parameters = {"penetration": PENETRATION[name]} if name in PENETRATION else {}
 
+    asked = indicator(function, *GRID, **parameters)
+
     def compute(s: Series) -> Array:
-        return s.ta(function, *GRID, **parameters) / 100.0
+        return s.value(asked) / 100.0
 
     return Feature(
         name=f"cdl_{name.lower()}",

@@ -1,27 +1,31 @@
 """The features of the last bar, carried from bar to bar: what a service that gets one bar at a time computes.
 
-The last bars lie in rings of one length; series that are derived from them are carried along, value by value. Recursive
-functions have a state (``states``, ``hilbert``); all others see their own short tail of a ring, as in ``Last``.
+The last bars lie in rings of one length; series that are derived from them are carried along, value by value. What
+TA-Lib computes from prices is carried by its own streams: a new bar costs each an update, and gives, bit for bit, what
+the function gives for the whole history. What reads volume, differences of lines and swings see their own short tail of
+a ring, as in ``Last``. When the rings are moved, the streams begin anew from the bars that are kept, so that what
+rounding leaves in running sums does not grow for ever.
 
 Travels inside promoted models: relative imports, standard library, NumPy and TA-Lib only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from talib import stream
 
-from .hilbert import FUNCTIONS, Hilbert
 from .last import Last
-from .series import BASE, Array, Input, Parameters, Series, _unwrapped
-from .states import STATES
+from .series import BASE, GRID, PRICES, Array, Indicator, Input, Series, log_return, true_range, typical
 
 SPARE = 3
 """Rings are this many times longer than the longest lookback: they are moved so much more seldom."""
-Call = tuple[Any, ...]
+CARRIED = frozenset((*PRICES, *GRID, typical, true_range, log_return))
+"""The series whose indicators have streams. Volume knows no bounds: running sums keep what a flood of it leaves."""
 
 
 class Running(Last):
@@ -49,8 +53,9 @@ class Running(Last):
             ring[: self._end] = bars.get(str(name), 0.0)
         self._derived: dict[Input, Array] = {}
         self._known: dict[Input, int] = {}
-        self._states: dict[Call, Any] = {}
         self._memory.clear()
+        self._lines.clear()
+        self._forget()
         if self.count >= self.lookback:
             self.row()
 
@@ -64,8 +69,10 @@ class Running(Last):
         self._end += 1
         self.count += 1
         self._memory.clear()
-        for inputs, state in self._states.values():
-            state.step(*[self[name] for name in inputs])
+        self._lines.clear()
+        self._values.clear()
+        for inputs in tuple(self._streams):
+            self._step(inputs)
 
     def row(self, bars: Any = None, out: Array | None = None) -> Array:  # noqa: ARG002 - it has its own bars
         """The columns of the last bar, float64 (columns,); there must have been ``lookback`` bars."""
@@ -81,12 +88,12 @@ class Running(Last):
     @property
     def last_day(self) -> int:
         """The last bar's date, in days since 1970."""
-        return int(self._days[self._end - 1].astype(np.int64))
+        return self._days.view(np.int64).item(self._end - 1)
 
     @property
     def day_before(self) -> int:
         """The date of the bar before the last, in days since 1970."""
-        return int(self._days[self._end - 2].astype(np.int64))
+        return self._days.view(np.int64).item(self._end - 2)
 
     def __getitem__(self, name: Input) -> Any:
         found = self._memory.get(name)
@@ -103,39 +110,47 @@ class Running(Last):
         """The last values of a base or derived series, in time order."""
         return self._ring(name)[self._end - bars : self._end]
 
-    def ta(self, function: str, *inputs: Input, output: int = 0, **parameters: Any) -> Any:
-        """The last bar's value of one output of a TA-Lib function, from its state where it has one."""
-        if function in STATES:
-            call = (function, inputs, *parameters.items())
-            return self._state(call, inputs, lambda: STATES[function](**parameters)).values[output]
-        if function in FUNCTIONS:
-            call = ("HILBERT", inputs, *parameters.items())
-            return self._state(call, inputs, lambda: Hilbert(**parameters)).values[function][output]
-        return super().ta(function, *inputs, output=output, **parameters)
-
-    def _state(self, call: Call, inputs: tuple[Input, ...], new: Callable[[], Any]) -> Any:
-        """The state of a call; a new one first goes through the bars that are there."""
-        found = self._states.get(call)
+    def value(self, asked: Indicator, output: int = 0) -> Any:
+        """The last bar's value of one output of an indicator, from its stream."""
+        found = self._values.get(asked)
         if found is None:
-            found = self._states[call] = (inputs, new())
-            columns = [self._ring(name)[: self._end].tolist() for name in inputs]
-            for values in zip(*columns, strict=True):
-                found[1].step(*values)
-        return found[1]
+            if not CARRIED.issuperset(asked.inputs):
+                return super().value(asked, output)
+            self._step(asked.inputs)
+            found = self._values.get(asked)
+            if found is None and not self._follow(asked):
+                return super().value(asked, output)
+            found = self._values[asked]
+        return float(found[output] if isinstance(found, tuple) else found)
 
-    def _outputs(self, call: Call, function: str, inputs: tuple[Input, ...], parameters: Parameters) -> Any:
-        bars, end = self._bars, self._end
-        found = self._memory.get((call, bars))
-        if found is None:
-            base, tails = self._base, []
-            for name in inputs:
-                ring = base.get(name)
-                tails.append((self._ring(name) if ring is None else ring)[end - bars : end])
-            found = _unwrapped(function)(*tails, **parameters)
-            if isinstance(found, np.ndarray):
-                return (found,)
-            self._memory[call, bars] = found
-        return found
+    def _step(self, inputs: tuple[Input, ...]) -> None:
+        """Give the last bar to the streams that read these series and have not had it."""
+        bar = [self[name] for name in inputs]  # where one is derived from other streams, these have it first
+        if not all(map(math.isfinite, bar)):  # an overflow, which streams refuse
+            self._forget()
+        values = self._values
+        for asked, carried in self._streams.get(inputs, ()):
+            if asked not in values:
+                values[asked] = carried.update(*bar)
+
+    def _follow(self, asked: Indicator) -> bool:
+        """Open an indicator's stream on the bars that are there; it cannot be where these hold an overflow."""
+        lines = [self._ring(name)[: self._end] for name in asked.inputs]
+        if not all(np.isfinite(line[1:]).all() for line in lines):  # a return has no first value
+            return False
+        carried = getattr(stream, asked.function)(*lines, **asked.parameters)
+        self._streams.setdefault(asked.inputs, []).append((asked, carried))
+        self._values[asked] = carried.value
+        return True
+
+    def _forget(self) -> None:
+        """Let go of the streams: they are opened anew when they are asked for."""
+        self._streams: dict[tuple[Input, ...], list[tuple[Indicator, Any]]] = {}
+        self._values: dict[Indicator, Any] = {}
+
+    def _tails(self, inputs: tuple[Input, ...]) -> list[Array]:
+        base, end, bars = self._base, self._end, self._bars
+        return [(base[name] if name in base else self._ring(name))[end - bars : end] for name in inputs]
 
     def _ring(self, name: Input) -> Array:
         """The ring of a base series, or of a derived one up to the last bar."""
@@ -163,3 +178,4 @@ class Running(Last):
         for ring in (self._days, *self._base.values(), *self._derived.values()):
             ring[:kept] = ring[self._end - kept : self._end]
         self._end = kept
+        self._forget()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
@@ -28,6 +29,22 @@ Parameters = dict[str, Any]
 
 PRICES = ("open", "high", "low", "close")
 BASE = (*PRICES, "volume")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Indicator:
+    """A TA-Lib function, its inputs and parameters: one of a kind (see ``indicator``), and a key by its identity."""
+
+    function: str
+    inputs: tuple[Input, ...]
+    parameters: Parameters
+
+
+@functools.cache
+def indicator(function: str, *inputs: Input, **parameters: float) -> Indicator:
+    """The indicator of that description: always the same one, so that columns which share it look up one value."""
+    return Indicator(function, inputs, parameters)
+
 
 NEGLIGIBLE = 1e-7
 """A range below this share of the price is no range: rounding errors would be all that is left of a quotient by it."""
@@ -52,7 +69,7 @@ class Series:
         self.session: npt.NDArray[np.datetime64] = np.asarray(bars["session"], dtype="datetime64[D]")
         self.tick = tick
         self._symbols = [slice(*pair) for pair in pairwise(edges)] or [slice(0, len(self.session))]
-        self._memory: dict[tuple[Any, ...], Any] = {}
+        self._memory: dict[Any, Any] = {}
 
     def __len__(self) -> int:
         return len(self.session)
@@ -67,20 +84,22 @@ class Series:
 
     def ta(self, function: str, *inputs: Input, output: int = 0, **parameters: float) -> Array:
         """One output of a TA-Lib function over base or derived series. Integer outputs become float64."""
-        call = (function, inputs, *parameters.items())
-        found: Array | None = self._memory.get((call, output))
+        return self.value(indicator(function, *inputs, **parameters), output)
+
+    def value(self, asked: Indicator, output: int = 0) -> Array:
+        """One output of an indicator, as ``ta``: for who asks often and keeps what ``indicator`` gave."""
+        found: Array | None = self._memory.get((asked, output))
         if found is None:
-            outputs = self._memory.get(call)
+            outputs = self._memory.get(asked)
             if outputs is None:
-                outputs = self._memory[call] = self.call(function, inputs, parameters)
-            found = self._memory[call, output] = _joined(outputs, output)
+                outputs = self._memory[asked] = self.call(asked)
+            found = self._memory[asked, output] = _joined(outputs, output)
         return found
 
-    def call(self, function: str, inputs: tuple[Input, ...], parameters: Mapping[str, float]) -> list[Any]:
+    def call(self, asked: Indicator) -> list[Any]:
         """The straight calls, one a symbol: the only place where TA-Lib is entered."""
-        straight = _unwrapped(function)
-        parts = [self._parts(name) for name in inputs]
-        return [straight(*arguments, **parameters) for arguments in zip(*parts, strict=True)]
+        straight, parts = unwrapped(asked.function), [self._parts(name) for name in asked.inputs]
+        return [straight(*arguments, **asked.parameters) for arguments in zip(*parts, strict=True)]
 
     def lagged(self, name: Input, bars: int) -> Array:
         """A base or derived series ``bars`` earlier; NaN where the symbol has none."""
@@ -102,12 +121,12 @@ class Series:
     @property
     def last_day(self) -> int:
         """The last bar's date, in days since 1970."""
-        return int(self.session[-1].astype(np.int64))
+        return self.session.view(np.int64).item(-1)
 
     @property
     def day_before(self) -> int:
         """The date of the bar before the last, in days since 1970."""
-        return int(self.session[-2].astype(np.int64))
+        return self.session.view(np.int64).item(-2)
 
     def _lagged(self, values: Array, bars: int) -> Array:
         out = np.empty_like(values)
@@ -145,11 +164,11 @@ def _joined(outputs: list[Any], output: int) -> Array:
 
 
 @functools.cache
-def _unwrapped(function: str) -> Callable[..., Any]:
+def unwrapped(function: str) -> Callable[..., Any]:
     """TA-Lib's function without its wrapper, which looks for pandas and polars among the arguments."""
     found = getattr(talib, function)
-    unwrapped: Callable[..., Any] = getattr(found, "__wrapped__", found)
-    return unwrapped
+    straight: Callable[..., Any] = getattr(found, "__wrapped__", found)
+    return straight
 
 
 def alone(values: object) -> bool:
@@ -179,6 +198,8 @@ def log_ratio(numerator: Array, denominator: Array) -> Array:
     """``ln(numerator / denominator)``, 0 where either is not above 0 (instruments whose price can be negative)."""
     if alone(denominator):
         return 0.0 if denominator <= 0.0 or numerator <= 0.0 else logarithm(numerator / denominator)  # type: ignore[return-value]
+    if np.fmin.reduce(np.fmin(numerator, denominator), initial=1.0) > 0.0:  # what is not missing: nothing to guard
+        return np.log(numerator / denominator)
     quotient = np.ones_like(numerator)
     np.divide(numerator, denominator, out=quotient, where=~((denominator <= 0.0) | (numerator <= 0.0)))
     return np.log(quotient, out=quotient)

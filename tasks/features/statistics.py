@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .feature import Feature
 from .momentum import _per_close, oscillator
 from .rolling import correlation_of
-from .series import Array, Derived, Series, by_range, log_ratio, log_return, per_price
+from .series import Array, Derived, Series, by_range, indicator, log_ratio, log_return, per_price
 
 CLOSE = ("close",)
 Reading = Callable[[Series, int], Array]
@@ -26,9 +26,10 @@ def _earlier_return(s: Series) -> Array:
 
 
 def _line(name: str, function: str, bars: int, title: str) -> Feature:
+    line = indicator(function, "close", timeperiod=bars)
     return Feature(
         name=f"{name}_{bars}",
-        compute=lambda s: log_ratio(s["close"], s.ta(function, "close", timeperiod=bars)),
+        compute=lambda s: log_ratio(s["close"], s.value(line)),
         lookback=bars,
         inputs=CLOSE,
         unit="log ratio",

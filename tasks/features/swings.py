@@ -67,7 +67,8 @@ def _last_swing(s: Series, scale: Scale, high: bool, nth: int) -> tuple[Array, A
 
 def _swing_ages(s: Series, scale: Scale, high: bool) -> list[int]:
     """How many bars ago the confirmed swings of the memory were confirmed, latest first."""
-    return np.flatnonzero(_signal(s, scale, high)[::-1]).tolist()
+    found: list[int] = _signal(s, scale, high)[::-1].nonzero()[0].tolist()
+    return found
 
 
 def _recent_swing(s: Series, scale: Scale, high: bool, nth: int) -> tuple[Array, Array]:
@@ -146,7 +147,8 @@ def _nearest_level(place: Array) -> Array:
 
 
 def _levels(s: Series, scale: Scale) -> list[Array]:
-    return [recent_swing(s, scale, high, nth)[0] for high in (True, False) for nth in range(RECENT)]
+    levels = (recent_swing(s, scale, high, nth)[0] for high in (True, False) for nth in range(RECENT))
+    return s.once(("levels", scale), lambda: list(levels))
 
 
 def support(s: Series, scale: Scale) -> Array:

@@ -26,7 +26,7 @@ from talib import abstract
 
 from tasks.contracts import FeatureSpec
 from tasks.features import catalogue, matrix, parallel
-from tasks.features.series import Input, Series
+from tasks.features.series import Indicator, Input, Series
 from tasks.memory import peak_mb
 
 TICK = 0.01
@@ -40,9 +40,9 @@ class Recorder(Series):
         super().__init__(bars, tick)
         self.calls: list[Call] = []
 
-    def call(self, function: str, inputs: tuple[Input, ...], parameters: Mapping[str, float]) -> list[Any]:
-        self.calls.append((function, inputs, tuple(parameters.items())))
-        return super().call(function, inputs, parameters)
+    def call(self, asked: Indicator) -> list[Any]:
+        self.calls.append((asked.function, asked.inputs, tuple(asked.parameters.items())))
+        return super().call(asked)
 
 
 def bars() -> pd.DataFrame:

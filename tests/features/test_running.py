@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.features import matrix
+from tasks.features.last import Last
 from tasks.features.running import Running
 from tasks.features.series import BASE
 from tests.features.market import TICK, Bars, cut, index_bars, lean_bars, made_bars
@@ -69,3 +70,45 @@ def test_a_new_history_forgets_the_old_one() -> None:
     for one in (running, fresh):
         one.warm(cut(bars, 2000, 2800))
     assert running.row().tolist() == fresh.row().tolist()
+
+
+STREAMED = ("rsi_14", "adx_14", "stochrsi_d", "macd_signal", "natr_14", "cci_40", "ht_dcperiod", "sar", "cdl_doji")
+
+
+@pytest.mark.parametrize("columns", [STREAMED, ("mom_10",)], ids=lambda names: names[0])
+def test_what_talib_computes_is_the_batch_to_the_last_bit(columns: tuple[str, ...]) -> None:
+    """``mom_10`` reads a stream of what another stream gives, which no column asked for before."""
+    bars = index_bars("sp500")
+    full, running = matrix.compute(cut(bars, 0, 1400), columns, TICK), Running(columns, TICK)
+    running.warm(cut(bars, 0, 1000))
+    numbers = np.stack([bars[name] for name in BASE], axis=1).tolist()
+    for at in range(1000, 1000 + min(400, 2 * running.lookback)):  # until the rings are moved
+        running.push(numbers[at], bars["session"][at])
+        assert running.row().tolist() == full[at].tolist(), at
+
+
+def test_a_flood_of_volume_leaves_nothing_behind() -> None:
+    bars, columns = index_bars("sp500"), ("vwma_20", "mfi_14", "cmf_20", "marketfi_20", "efi_13", "pvo")
+    flooded = {**bars, "volume": np.where(np.arange(len(bars["volume"])) == 900, 1e16, bars["volume"] / 1e8)}
+    running, last = Running(columns, TICK), Last(columns, TICK)
+    running.warm(cut(flooded, 0, 800))
+    numbers = np.stack([flooded[name] for name in BASE], axis=1).tolist()
+    for at in range(800, 1400):
+        running.push(numbers[at], flooded["session"][at])
+    expected = last.row(cut(flooded, 1400 - running.lookback, 1400))
+    np.testing.assert_allclose(running.row(), expected, rtol=1e-12)
+
+
+def test_an_overflow_is_that_of_the_tail_and_is_forgotten() -> None:
+    bars, columns = cut(index_bars("sp500"), 0, 4000), ("adx_14",)
+    numbers = np.stack([bars[name] for name in BASE], axis=1)
+    numbers[900, :4] = 1e304
+    moved = {**bars, **{name: numbers[:, place] for place, name in enumerate(BASE)}}
+    running, last = Running(columns, TICK), Last(columns, TICK)
+    running.warm(cut(moved, 0, 890))
+    with np.errstate(over="ignore"):
+        for at in range(890, 3300):
+            running.push(numbers[at].tolist(), bars["session"][at])
+            if at < 920 or at > 3280:
+                expected = last.row(cut(moved, at + 1 - running.lookback, at + 1))
+                np.testing.assert_allclose(running.row(), expected, rtol=1e-9, err_msg=str(at))

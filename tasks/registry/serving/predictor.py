@@ -86,7 +86,7 @@ class Predictor:
         columns["prediction"] = np.concatenate([part for _, part in parts])
         if interval:
             columns["lower"], columns["upper"] = bounded(self.intervals, read, parts, self.manifest.spec.tick, interval)
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns, copy=False)  # each was made here
 
     def predict_last(self, bars: Arrays, symbol: str = "") -> float:
         """The prediction from the last bar of ONE symbol's arrays: ``predict`` without frames, for services.

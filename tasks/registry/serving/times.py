@@ -74,7 +74,7 @@ def sessions(symbol: str, time: Instants, bar: str, tz: str, *, naive: bool) -> 
         return (time // NANOSECONDS_A_DAY).view("datetime64[D]")
     if bar == "1d" and not naive and tz != "UTC":
         # Wellington's early closes lie on the UTC date before. Only calendars of UTC close at midnight.
-        there = pd.DatetimeIndex(time).tz_localize("UTC").tz_convert(tz).tz_localize(None)
+        there = pd.DatetimeIndex(time, tz=tz).tz_localize(None)  # integers are instants in UTC, whatever the zone
         return there.to_numpy().astype("datetime64[D]")
     return closing_dates(time)
 
