@@ -31,6 +31,7 @@ from flows.observed import Observed
 from flows.restart import Stage, salts
 from tasks import journal
 from tasks.bars.describe import from_problem
+from tasks.bars.parts import forget, read_once
 from tasks.bars.turns import turn
 from tasks.journal import Journal, unfinished
 from tasks.problem import Problem
@@ -96,6 +97,7 @@ class Opening:
             yield
             if fetches:
                 self._mark = unchanged.fingerprint(self.problem)
+            forget()  # the stages after ingest read no parts, and need the memory
 
     def dead_seen_to(self) -> None:
         """Note that what the dead runs left has been seen to."""
@@ -209,10 +211,11 @@ def opened(problem: Problem, restart_from: Stage, clock: Observed) -> Iterator[O
     if night.has_no_session():
         yield night
         return
-    wait_for_bars(problem, scheduled())
-    waits = deployment.get_id() is not None
-    with leases.take(problem.name, night.run, waits=waits) as lease, night.ending(), ExitStack() as kept:
-        night.begin(lease, restart_from)
-        if night.journal is not None:
-            kept.enter_context(night.journal.kept())
-        yield night
+    with read_once():
+        wait_for_bars(problem, scheduled())
+        waits = deployment.get_id() is not None
+        with leases.take(problem.name, night.run, waits=waits) as lease, night.ending(), ExitStack() as kept:
+            night.begin(lease, restart_from)
+            if night.journal is not None:
+                kept.enter_context(night.journal.kept())
+            yield night

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parent.parent
 MANIFEST = "manifest.json"
 ABANDONED_SECONDS = 2 * 86_400
+FEW_ROWS = 20_000
 log = logging.getLogger("nocturne.storage")
 Watcher = Callable[[str, str, bool], None]
 _WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
@@ -109,10 +110,12 @@ def read_parquet(ref: Ref, columns: list[str] | None = None) -> pd.DataFrame:
     """Read a frame back. Raises IntegrityError, before parsing, if the file's digest is not the recorded one.
 
     Of one file by itself: what pandas goes through to read any number of them costs a small part more than its rows.
+    So do threads.
     """
     _require_digest(ref)
     with pq.ParquetFile(ref.path) as file:
-        frame: pd.DataFrame = file.read(columns=columns).to_pandas()
+        threads = file.metadata.num_rows > FEW_ROWS
+        frame: pd.DataFrame = file.read(columns=columns, use_threads=threads).to_pandas(use_threads=threads)
     return frame if columns is None else frame[columns]
 
 

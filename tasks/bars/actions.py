@@ -55,7 +55,7 @@ def actions_frame(actions: Sequence[CorporateAction]) -> pd.DataFrame:
             "value": np.array([action.value for action in actions], dtype=np.float64),
         }
     )
-    return frame.sort_values(list(ACTION_KEYS), kind="stable", ignore_index=True)
+    return frame.sort_values(list(ACTION_KEYS), kind="stable", ignore_index=True) if len(frame) > 1 else frame
 
 
 def actions_of(frame: pd.DataFrame) -> tuple[CorporateAction, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,10 @@ class ActionStore:
         ``known_at``: aware, when they were read. Raises DataError if two events of one symbol, session and kind
         differ, StorageError if the part cannot be written; then nothing was.
         """
-        frame, stored = actions_frame(each_once(actions)), self._latest(self.revisions())
+        stored = self._latest(self.revisions())
+        if not (len(actions) or len(stored)):
+            return 0
+        frame = actions_frame(each_once(actions))
         gone = _withdrawn(frame, stored, covered)
         frame = pd.concat([part for part in (frame, gone) if len(part)] or [frame], ignore_index=True)
         merged = frame.merge(stored, on=list(ACTION_KEYS), how="left", suffixes=("", "_old"))
@@ -76,7 +80,10 @@ class ActionStore:
 
     def after(self, actions: Sequence[CorporateAction], covered: Sequence[Covered] = ()) -> tuple[CorporateAction, ...]:
         """What ``read`` would give once these had been appended; nothing is written. Raises as ``append``."""
-        frame, stored = actions_frame(each_once(actions)), self._latest(self.revisions())
+        stored = self._latest(self.revisions())
+        if not (len(actions) or len(stored)):
+            return ()
+        frame = actions_frame(each_once(actions))
         merged = pd.concat(
             [part for part in (stored, frame, _withdrawn(frame, stored, covered)) if len(part)] or [stored]
         )
@@ -88,8 +95,7 @@ class ActionStore:
 
         Raises IntegrityError if a part differs from its record.
         """
-        latest = self._latest(self.revisions())
-        return actions_of(latest[latest["value"].notna()])
+        return self._present(self.revisions())
 
     def known(
         self, as_of: pd.Timestamp, looks: Looks, bars: pd.DataFrame = NO_BARS, delay: pd.Timedelta = AT_ONCE
@@ -106,8 +112,9 @@ class ActionStore:
         ``read``.
         """
         history = self.revisions()
-        latest = self._latest(history[_available(history, looks, _shown(history, bars, delay)) <= naive(as_of)])
-        return actions_of(latest[latest["value"].notna()])
+        if not len(history):
+            return ()
+        return self._present(history[_available(history, looks, _shown(history, bars, delay)) <= naive(as_of)])
 
     def revisions(self) -> pd.DataFrame:
         """Every value ever stored, sorted by symbol, session, kind and revision; NaN where one was withdrawn."""
@@ -117,11 +124,21 @@ class ActionStore:
         """All rows, and the parts that they lie in."""
         order = [*ACTION_KEYS, "revision", "known_at"]
         parts, names = self._parts.read()
-        whole = pd.concat(parts) if parts else _empty()
-        return whole.sort_values(order, kind="stable", ignore_index=True), names
+        if not parts:
+            return _empty().copy(), names
+        return pd.concat(parts).sort_values(order, kind="stable", ignore_index=True), names
+
+    @classmethod
+    def _present(cls, history: pd.DataFrame) -> tuple[CorporateAction, ...]:
+        if not len(history):
+            return ()
+        latest = cls._latest(history)
+        return actions_of(latest[latest["value"].notna()])
 
     @staticmethod
     def _latest(history: pd.DataFrame) -> pd.DataFrame:
+        if not len(history):
+            return history
         return history.drop_duplicates(list(ACTION_KEYS), keep="last").reset_index(drop=True)
 
 
@@ -164,6 +181,7 @@ def _available(history: pd.DataFrame, looks: Looks, shown: Times) -> Times:
     return found
 
 
+@cache
 def _empty() -> pd.DataFrame:
     return actions_frame(()).assign(
         revision=np.array([], dtype=np.int64), known_at=pd.DatetimeIndex([], dtype="datetime64[ns, UTC]")

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +27,54 @@ from tasks.errors import StorageError
 log = logging.getLogger("nocturne.bars")
 LOOSE = 8
 """So many parts are read one by one; the next one has them all copied together."""
+MOST = 32
+"""So many files are remembered at once; the one remembered first makes room."""
+Identity = tuple[str, str, int, int, int]
+_SEEN: ContextVar[dict[Identity, pd.DataFrame] | None] = ContextVar("parts", default=None)
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """While the block runs, a file of parts that was read and verified in it is not read again, if it is the same file.
+
+    The same: its path, its recorded digest, its size, the time of its last change, and its inode. Files of parts are
+    written once and then renamed into place, so that whatever takes a file's place has another inode, and whatever is
+    written into it another time; either is read and verified as ever. Nothing outlives the block, and ``forget`` ends
+    it early. Frames are handed out as they are: who reads parts joins them into a table of its own.
+    """
+    before = _SEEN.set({})
+    try:
+        yield
+    finally:
+        _SEEN.reset(before)
+
+
+def forget() -> None:
+    """Let go of what was read in the present block; the next reading is of the disk."""
+    seen = _SEEN.get()
+    if seen is not None:
+        seen.clear()
+
+
+def _read(ref: Ref) -> pd.DataFrame:
+    """A file's rows, verified when they are read. Raises as ``storage.read_parquet``."""
+    seen = _SEEN.get()
+    identity = _identity(ref) if seen is not None else None
+    if seen is None or identity is None:
+        return storage.read_parquet(ref)
+    if identity not in seen:
+        seen[identity] = storage.read_parquet(ref)
+        for oldest in list(seen)[:-MOST]:
+            del seen[oldest]
+    return seen[identity]
+
+
+def _identity(ref: Ref) -> Identity | None:
+    try:
+        found = os.stat(ref.path)  # noqa: PTH116 - asked of every part, and a Path costs as much again
+    except OSError:  # the reading says what is wrong
+        return None
+    return ref.path, ref.sha256, found.st_size, found.st_mtime_ns, found.st_ino
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +108,14 @@ class Parts:
         names = self.names()
         copy, copied = self._copy(names)
         loose = [name for name in names if name not in copied]
-        return [*copy, *(storage.read_parquet(self.ref(name)) for name in loose)], names
+        return [*copy, *(_read(self.ref(name)) for name in loose)], names
 
     def read_since(self, known: list[str]) -> tuple[list[pd.DataFrame], list[str]] | None:
         """The parts that came after those known, and all names; None if a known one is gone."""
         names, seen = self.names(), set(known)
         if not seen <= set(names):
             return None
-        return [storage.read_parquet(self.ref(name)) for name in names if name not in seen], names
+        return [_read(self.ref(name)) for name in names if name not in seen], names
 
     def add(self, part: pd.DataFrame) -> str:
         """Write a part and then its record; its name. Raises StorageError if that fails; then it does not count."""
@@ -125,7 +176,7 @@ class Parts:
         if ref is None:
             return [], set()
         try:
-            return [storage.read_parquet(ref)], set(parts)
+            return [_read(ref)], set(parts)
         except StorageError as error:
             log.warning("the copy of the parts is not used, they are read themselves: %s", error)
             return [], set()

@@ -84,12 +84,23 @@ class ReadingStore:
         # Two readings of one moment, of different symbols, are two records; the same one is one.
         storage.write_json(self.folder / f"{stamp}-{storage.sha256_json(document)[:8]}.json", document)
 
+    def newest(self, asked: tuple[str, ...], since: pd.Timestamp) -> Reading | None:
+        """The last reading for these symbols from ``since`` on (aware), or None. Raises as ``read``."""
+        found = (self._record(name) for name in reversed(self._names(since)))
+        return next((reading for reading in found if reading.asked == asked), None)
+
     def read(self, since: pd.Timestamp | None = None) -> Looks:
         """Every reading (from ``since`` on, aware), oldest first.
 
         Raises StorageError if one cannot be read, IntegrityError if it is damaged.
         """
+        return Looks(tuple(map(self._record, self._names(since))))
+
+    def _names(self, since: pd.Timestamp | None) -> list[str]:
         first = since.tz_convert("UTC").strftime(STAMP) if since is not None else ""
         names = os.listdir(self.folder) if self.folder.is_dir() else []  # noqa: PTH208 - one for each night there was
-        records = sorted([name for name in names if name >= first and name.endswith(".json")])
-        return Looks(tuple(from_json(Reading, storage.read_json(self.folder / record)) for record in records))
+        return sorted([name for name in names if name >= first and name.endswith(".json")])
+
+    def _record(self, name: str) -> Reading:
+        found: Reading = from_json(Reading, storage.read_json(self.folder / name))
+        return found

@@ -15,6 +15,7 @@ import pandas as pd
 
 from tasks.bars.actions import CorporateAction
 from tasks.bars.raw import PRICES
+from tasks.bars.utc import naive, naive_times
 from tasks.contracts import Finding
 
 FloatArray = npt.NDArray[np.float64]
@@ -39,6 +40,8 @@ def restatements(revisions: pd.DataFrame, now: pd.Timestamp, actions: Sequence[C
     ratio of known splits (``actions``) are one finding of the rule ``rescaled``; so is a symbol of which five bars or
     more, and all that changed, were multiplied by one factor: their returns are the same.
     """
+    if not _recent(revisions, now).any():
+        return []
     changes = _changes(revisions, now)
     found: list[Finding] = []
     for symbol, rows in changes.groupby("symbol", sort=True):
@@ -72,8 +75,8 @@ def _changes(revisions: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
     history yet: both were read at once.
     """
     known = revisions["known_at"] <= now
-    recent = known & (revisions["revision"] > 0) & (revisions["known_at"] > now - FRESH)
-    history = revisions[known & revisions["symbol"].isin(revisions.loc[recent, "symbol"].unique())]
+    symbols = revisions.loc[_recent(revisions, now), "symbol"].unique()
+    history = revisions[known & revisions["symbol"].isin(symbols)]
     history = history[history.duplicated(BAR, keep=False)]
     fresh = history["known_at"] > now - FRESH
     at_first = history["known_at"] == history.groupby(BAR, sort=False)["known_at"].transform("first")
@@ -86,6 +89,12 @@ def _changes(revisions: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
     changed = (last[names].to_numpy() != last[[f"old_{name}" for name in names]].to_numpy()).any(axis=1)
     found: pd.DataFrame = last[changed & (last["old_known_at"] < last["known_at"])]
     return found
+
+
+def _recent(revisions: pd.DataFrame, now: pd.Timestamp) -> Mask:
+    """Values that are not a bar's first one and were read within the last hours."""
+    read, moment = naive_times(revisions["known_at"]), naive(now)
+    return (revisions["revision"].to_numpy() > 0) & (read <= moment) & (read > moment - FRESH.to_timedelta64())
 
 
 def _beyond(rows: pd.DataFrame, young: pd.Series[bool]) -> pd.Series[bool]:

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from tasks.errors import IntegrityError, StorageError
@@ -24,6 +25,10 @@ from tasks.registry.chain_database import LEDGER, Database, Kind, Row, Schema
 
 SEED = "0" * 64
 _CANONICAL = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring_ascii, int: repr, float: repr, type(None): lambda _: "null",
+}  # fmt: skip
+"""JSON of what a database gives back, by its exact type."""
 Known = dict[str, tuple[int, str]]
 
 
@@ -142,13 +147,14 @@ class Chain:
         """From the row after this one on; the last row's number and hash."""
         if number and not self.rows(table, "id = ? AND sha256 = ?", (number, previous)):
             raise self._tampered(f"row {number} of {table} is not what was written")
-        for row in self.rows(table, "id > ?", (number,)):
+        later = f'SELECT * FROM "{table}" WHERE id > ? ORDER BY id'  # noqa: S608
+        for found, *stored, before, digest in self._database.tuples(later, (number,)):
             number += 1
-            _, *stored, before, digest = row.values()
-            if row["id"] != number:
+            if found != number:
                 raise self._tampered(f"row {number} of {table} is missing")
-            if before != previous or digest != _digest(table, number, stored, previous):
-                raise self._tampered(f"row {number} of {table} ({row['at']}) is not what was written")
+            if before != previous or digest != _digest_of_read(table, number, stored, previous):
+                at = dict(zip(self._schema.tables[table], stored, strict=False))["at"]
+                raise self._tampered(f"row {number} of {table} ({at}) is not what was written")
             previous = digest
         if self._database.highest(table) != number:
             raise self._tampered(f"{table} has {number} rows, and its counter says otherwise: the last rows are gone")
@@ -187,3 +193,12 @@ def _stored(value: Any, kind: Kind) -> Any:
 
 def _digest(table: str, number: int, values: list[Any], previous: str) -> str:
     return hashlib.sha256(_CANONICAL([table, number, values, previous]).encode()).hexdigest()
+
+
+def _digest_of_read(table: str, number: int, values: list[Any], previous: str) -> str:
+    """The same digest of a row as a database gives it back: plain text, numbers and nothing else, thousands at a time.
+
+    What cannot have been written (infinity, bytes) has a text too, and so a digest that is not the recorded one.
+    """
+    texts = ",".join([_TEXTS.get(type(value), repr)(value) for value in values])
+    return hashlib.sha256(f'["{table}",{number},[{texts}],"{previous}"]'.encode()).hexdigest()

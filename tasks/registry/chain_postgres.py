@@ -16,7 +16,7 @@ import importlib
 import os
 import ssl
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -165,6 +165,10 @@ class PostgresDatabase:
         found = self._run(sql, values)
         names = [column["name"] for column in self._connection.columns or ()]
         return [dict(zip(names, row, strict=True)) for row in found or ()]
+
+    def tuples(self, sql: str, values: Iterable[Any] = ()) -> Iterable[Sequence[Any]]:
+        """The same rows without names."""
+        return self._run(sql, values) or ()
 
     def execute(self, sql: str, values: Iterable[Any] = ()) -> None:
         """Run a statement that gives no rows."""

@@ -9,7 +9,7 @@ import hashlib
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,10 @@ class SqliteDatabase:
         found = self._connection.execute(sql, tuple(values))
         names = [column[0] for column in found.description]
         return [dict(zip(names, row, strict=True)) for row in found]
+
+    def tuples(self, sql: str, values: Iterable[Any] = ()) -> Iterable[Sequence[Any]]:
+        """The same rows without names."""
+        return self._connection.execute(sql, tuple(values)).fetchall()
 
     def execute(self, sql: str, values: Iterable[Any] = ()) -> None:
         """Run a statement that gives no rows."""

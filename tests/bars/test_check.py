@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pandera.errors import SchemaErrors
 
 from tasks.bars.check import CheckedBars
 from tasks.bars.refusal import BarsRefusedError
-from tasks.bars.schema import validate_bars
+from tasks.bars.schema import _surely_canonical, bars_schema, validate_bars
 from tasks.errors import ConfigurationError, DataError
 from tests.bars.files import HEADER, NOW, check, panel_lines, with_cell, write, year_of
 
@@ -189,6 +191,53 @@ def test_the_schema_is_a_gate_of_its_own(column: str, value: float, tmp_path: Pa
     frame.loc[7, column] = value
     with pytest.raises(DataError, match="not a canonical bars frame"):
         validate_bars(frame)
+
+
+def test_what_keeps_the_contract_needs_no_schema_and_the_schema_agrees(tmp_path: Path) -> None:
+    """Every way to break a rule that the schema finds is left to it, and what is not left to it passes there."""
+    frame = check(write(tmp_path / "p.csv", year_of("SP500"))).frame
+    odd = frame.copy()
+    odd["symbol"] = odd["symbol"].astype(object)
+    odd.loc[3, "symbol"] = 7
+    frames = [
+        frame,
+        frame.assign(volume=0.0),
+        *(_with(frame, name, value) for name in ("open", "high", "low", "close", "volume") for value in NUMBERS),
+        _with(frame, "time", pd.NaT),
+        _with(frame, "session", pd.NaT),
+        frame.assign(session=frame["session"] + pd.Timedelta(1, "ns")),
+        frame.assign(session=frame["session"].astype("datetime64[s]")),
+        frame.assign(time=frame["time"].dt.tz_convert("Asia/Tokyo")),
+        frame.assign(open=frame["open"].astype("float32")),
+        frame.assign(symbol=frame["symbol"].astype("category")),
+        odd,
+        frame.set_index(frame.index + 1),
+        frame.iloc[::-1].reset_index(drop=True),
+        frame[["time", "symbol", *frame.columns[2:]]],
+        pd.concat([frame.iloc[[0]], frame], ignore_index=True),
+    ]
+    seen = [
+        [_surely_canonical(each, negative), _passes(each, negative)] for each in frames for negative in (False, True)
+    ]
+    assert all(schema or not glance for glance, schema in seen)
+    assert seen[:4] == [[True, True]] * 4, "the usual frame is not taken to the schema"
+    assert seen.count([False, False]) > 30
+    assert seen.count([True, True]) > 4
+
+
+NUMBERS = (np.nan, np.inf, -np.inf, 2e300, 1e299, 0.0, -1.0, 0.5)
+
+
+def _with(frame: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
+    return frame.assign(**{column: frame[column].where(frame.index != 7, value)})
+
+
+def _passes(frame: pd.DataFrame, negative_prices: bool) -> bool:
+    try:
+        bars_schema(negative_prices).validate(frame, lazy=True)
+    except SchemaErrors:
+        return False
+    return True
 
 
 def test_the_schema_refuses_another_order_type_or_column(tmp_path: Path) -> None:

@@ -50,6 +50,28 @@ def test_the_digest_knows_values_and_not_files(tmp_path: Path) -> None:
     assert values_digest(frame.assign(volume=-0.0)) == values_digest(frame.assign(volume=0.0))
 
 
+def test_digests_are_those_that_state_folders_hold() -> None:
+    """Computed before rows that stand in order were no longer sorted anew."""
+    days = pd.DatetimeIndex(["2019-01-02", "2019-01-03", "2019-01-02"])
+    frame = pd.DataFrame(
+        {
+            "symbol": ["A", "A", "B"],
+            "time": (days + pd.Timedelta(hours=21)).tz_localize("UTC").as_unit("ns"),
+            "session": days.as_unit("ns"),
+            "close": [1.5, np.nan, -0.0],
+        }
+    )
+    known = "81a22e193867481f24cd8920b003d26528d3035a0aa8a2791994c54beca5e40d"
+    for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1]):
+        assert values_digest(frame.iloc[order]) == known
+    events = frame.drop(columns="time").assign(kind="split")
+    assert values_digest(events) == "c34e33a3741b2da0b16b4cd78c0b3150555479709a0b7156e3c6634815ab4f29"
+    timeless, nameless = frame.copy(), frame.copy()
+    timeless.loc[0, "time"], nameless.loc[0, "symbol"] = pd.NaT, None
+    assert values_digest(timeless) == "0e614c13a1e335772e130bc594f84d88398a76284854f18e5ecb61ff477f5be7"
+    assert values_digest(nameless) == "1a36667e1c9b1b0e0435a77b56c9ce2f5b8bf12a939fed2aa6d6684661eeeffe"
+
+
 @pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume", "time", "session", "symbol"])
 def test_the_smallest_change_of_any_value_changes_the_digest(column: str, tmp_path: Path) -> None:
     frame = _checked(tmp_path).frame

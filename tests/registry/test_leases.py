@@ -266,13 +266,13 @@ def test_a_nights_first_look_verifies_every_row_and_the_later_ones_what_came_sin
     for version in "123":
         ledger.record_alias(NAME, "recipe", version)
     looked: list[int] = []
-    digest = chain._digest
+    digest = chain._digest_of_read
 
     def noted(table: str, number: int, values: list[Any], previous: str) -> str:
         looked.append(number)
         return digest(table, number, values, previous)
 
-    monkeypatch.setattr(chain, "_digest", noted)
+    monkeypatch.setattr(chain, "_digest_of_read", noted)
 
     def numbers() -> list[int]:
         looked.clear()

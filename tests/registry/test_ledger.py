@@ -14,9 +14,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.errors import IntegrityError, StorageError
 from tasks.evaluation import Decision, Licence
+from tasks.registry.chain import SEED, _digest, _digest_of_read
 from tasks.registry.families import Family, Term
 from tasks.registry.ledger import Asked, Ledger, Reading, Trial
 from tasks.storage import PROJECT, home
@@ -184,6 +187,9 @@ def test_rows_can_be_neither_altered_nor_removed(tmp_path: Path, table: str, ver
         ("DELETE FROM reads", "reads has 0 rows"),
         ("UPDATE outcomes SET outcome = 'promoted' WHERE id = 1", "row 1 of outcomes"),
         ("UPDATE trials SET fold_loss = 0.2", "row 1 of trials"),
+        ("UPDATE trials SET fold_loss = 9e999", "row 1 of trials"),
+        ("UPDATE reads SET recipe = CAST(recipe AS BLOB) WHERE id = 2", "row 2 of reads"),
+        ("UPDATE outcomes SET reasons = NULL WHERE id = 2", "row 2 of outcomes"),
         ("UPDATE reads SET id = id + 10", "row 1 of reads is missing"),
         ("SELECT 1", "the triggers that keep nights append-only are gone"),
     ],
@@ -204,6 +210,14 @@ def test_who_goes_round_the_triggers_is_found(tmp_path: Path, crime: str, words:
     raw.close()
     with pytest.raises(IntegrityError, match=f"l.db: the trial ledger was altered: .*{words}"):
         Ledger.open(path)
+
+
+@given(
+    st.lists(st.none() | st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)),
+    st.integers(min_value=1),
+)
+def test_a_row_that_was_read_has_the_digest_that_it_was_written_with(values: list[Any], number: int) -> None:
+    assert _digest_of_read("reads", number, values, SEED) == _digest("reads", number, values, SEED)
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all, but long enough to look like a file" * 20, None])

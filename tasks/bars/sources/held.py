@@ -70,8 +70,7 @@ def _closes(description: SourceDescription, moment: np.datetime64) -> Times:
 def _whole(bars: pd.DataFrame, closes: Times, description: SourceDescription) -> bool:
     newest = bars.groupby("symbol")["time"].max().dt.tz_localize(None)
     wanted = newest.reindex(list(description.symbols)) if description.symbols else newest
-    reads = ReadingStore(description).read(since=pd.Timestamp(closes[0], tz="UTC")).readings
-    mine = [read for read in reads if read.asked == description.symbols]
-    wanted = wanted[~wanted.index.isin(mine[-1].quarantined if mine else ())]
+    last = ReadingStore(description).newest(description.symbols, since=pd.Timestamp(closes[0], tz="UTC"))
+    wanted = wanted[~wanted.index.isin(last.quarantined if last else ())]
     ended = wanted < closes[-min(ENDED + 1, len(closes))]
     return bool(not ended.all() and (wanted[~ended] >= closes[-1]).all())

@@ -34,7 +34,7 @@ from tasks.bars.sessions import CalendarRangeError
 from tasks.bars.sources.registry import find_source
 from tasks.bars.sources.source import BarRequest, FetchedBars
 from tasks.bars.store import BarStore
-from tasks.bars.utc import naive
+from tasks.bars.utc import naive, naive_times
 from tasks.contracts import Finding
 from tasks.errors import DataError, SourceUnavailableError
 
@@ -184,14 +184,23 @@ def _laid_over(raw: RawBars, fetched: pd.DataFrame, stored: pd.DataFrame, descri
     """Stored bars and fetched ones (``fetched``: their symbols and closes) as one source; where both have a bar, the
     fetched one.
     """
-    held = pd.DataFrame({"symbol": stored["symbol"], "time": stored["time"].dt.tz_localize(None)})
-    kept = ~pd.MultiIndex.from_frame(held).isin(pd.MultiIndex.from_frame(fetched))
-    findings = (*raw.findings, *_dropped(held[kept], fetched))
+    times = naive_times(stored["time"])
+    recent = np.flatnonzero(times >= fetched["time"].min().to_datetime64()) if len(fetched) else np.arange(0)
+    held = pd.DataFrame({"symbol": stored["symbol"].to_numpy()[recent], "time": times[recent]})
+    again = pd.MultiIndex.from_frame(held).isin(pd.MultiIndex.from_frame(fetched))
+    kept = np.ones(len(stored), dtype=bool)
+    kept[recent] = ~again
+    findings = (*raw.findings, *_dropped(held[~again], fetched))
     return _joined(replace(raw, findings=findings), _from_store(stored[kept], description))
 
 
 def _dropped(kept: pd.DataFrame, fetched: pd.DataFrame) -> Iterator[Finding]:
-    """One finding a symbol of which the vendor no longer has bars, though it has earlier and later ones."""
+    """One finding a symbol of which the vendor no longer has bars, though it has earlier and later ones.
+
+    ``kept``: stored bars that it did not send, those before all that it sent left out.
+    """
+    if not len(kept):
+        return
     spans = fetched.groupby("symbol")["time"].agg(["min", "max"])
     within = kept.join(spans, on="symbol")
     within = within[within["time"].between(within["min"], within["max"])]
