@@ -5,11 +5,13 @@ loader of its own, found by the jar's digest: models of different H2O releases l
 of several models are loaded once.
 
 A thread that calls Java gets a Java thread beside it, which stays when the thread ends unless it is detached first: a
-service with a thread a connection would collect thousands.
+service with a thread a connection would collect thousands. Letting go of a Java object is such a call, and Python lets
+go of those in cycles in whichever thread happens to collect: every thread that does leaves the JVM as well.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -59,7 +61,13 @@ class _Detach:
 def detach_at_end() -> None:
     """Have the calling thread leave the JVM when it ends. To be called by whatever is about to call Java."""
     if not hasattr(_ends, "detach"):
-        _ends.detach = None if threading.current_thread() is threading.main_thread() else _Detach()
+        # By its number: to ask for the present thread may take a lock, which who is collecting may hold already.
+        _ends.detach = None if threading.get_ident() == threading.main_thread().ident else _Detach()
+
+
+def _collecting(phase: str, _: dict[str, int]) -> None:
+    if phase == "start":
+        detach_at_end()
 
 
 def _running() -> Any:
@@ -75,6 +83,8 @@ def _running() -> Any:
             "the Java machine was started before this process was forked and cannot be used here: start workers with "
             "multiprocessing's 'spawn', or load models after the fork"
         )
+    if _collecting not in gc.callbacks:
+        gc.callbacks.append(_collecting)
     if not jpype.isJVMStarted():
         _start(jpype)
     elif _owner is None:

@@ -42,6 +42,10 @@ class MojoScorer(BaseScorer):
         """The columns that a tree splits on; of a model without trees those that the MOJO takes."""
         return self._used
 
+    def __del__(self) -> None:
+        """Whoever lets go of it lets go of Java objects."""
+        detach_at_end()
+
     def contributions(self, row: Floats) -> tuple[Floats, float, str] | None:
         """TreeSHAP of a row (columns,): contributions, base and link. None where that is no boosted model."""
         from .tree_shap import TreeShap  # noqa: PLC0415 - not needed to predict

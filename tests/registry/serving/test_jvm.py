@@ -174,3 +174,29 @@ for number in range(100):
 print(int(beans.getThreadCount()) - before)
 """
     assert int(run(code, mojo_model(tmp_path, mojos))) <= 2
+
+
+def test_threads_that_let_go_of_java_objects_leave_nothing_in_java(tmp_path: Path, mojos: Mojos) -> None:
+    """A model that a service replaced, and a cycle that the collector finds while another request is answered."""
+    code = """
+import gc, sys, threading, jpype
+folder = Path(sys.argv[1])
+kept = [load_scorer(folder) for _ in range(20)]
+beans = jpype.java.lang.management.ManagementFactory.getThreadMXBean()
+
+class Cycle:
+    def __init__(self):
+        self.me, self.java = self, jpype.java.util.ArrayList()
+
+gc.collect()
+gc.disable()
+before = int(beans.getThreadCount())
+for number in range(40):
+    Cycle()
+    thread = threading.Thread(target=kept.pop if number % 2 else gc.collect)
+    thread.start()
+    thread.join()
+print(len(kept), int(beans.getThreadCount()) - before)
+"""
+    left, threads = map(int, run(code, mojo_model(tmp_path, mojos)).split())
+    assert (left, threads <= 2) == (0, True), threads
