@@ -1,6 +1,6 @@
 """The container files against the schemas of those who read them, and against what is promised of them.
 
-No container engine was at hand: what these tests cannot say is whether the images build and the parts come up.
+No container engine runs here: what these tests cannot say is whether the images build and the parts come up.
 ``compose_spec.json`` is the Compose specification's schema as docker-compose 1.29.2 carries it (Apache-2.0). It is
 older than the newest engines, which take more; what it refuses they would not understand either.
 """
